@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a pack description says, as immutable values.
+
+Every node reads the same description. Units are SI-near: V, A, degC, Ah, s, Ohm; SOC is 0..1 and
+current is positive while charging. Limits of current are magnitudes in their direction.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Level(IntEnum):
+    """How bad it is, as foxBMS 2 names it; the numbers are those of dbms_msgs/Fault."""
+
+    MOL = 1  # maximum operating limit: warn
+    RSL = 2  # recommended safety limit: lower the power limits
+    MSL = 3  # maximum safety limit: open the contactors
+
+
+@dataclass(frozen=True)
+class CellModel:
+    """Electrical and thermal model of one cell: OCV, R0 and two RC pairs as tables.
+
+    The tables `r0`, `r1`, `tau1`, `r2`, `tau2` have the shape (len(temperatures), len(socs));
+    between their points they are linear, outside they hold the edge value.
+    """
+
+    name: str
+    chemistry: str
+    source: str
+    capacity: float  # Ah, rated
+    voltage_min: float  # V, lowest voltage in service
+    voltage_max: float  # V, highest voltage in service
+    voltage_nominal: float  # V
+    ocv_soc: FloatArray  # ascending, 0..1
+    ocv_voltage: FloatArray  # V, strictly ascending
+    temperatures: FloatArray  # degC, ascending
+    socs: FloatArray  # ascending, 0..1
+    r0: FloatArray  # Ohm
+    r1: FloatArray  # Ohm
+    tau1: FloatArray  # s
+    r2: FloatArray  # Ohm
+    tau2: FloatArray  # s
+    heat_capacity: float  # J/K
+    thermal_resistance: float  # K/W, from cell to ambient
+    path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Bus:
+    """A CAN bus as python-can opens it."""
+
+    name: str
+    interface: str  # a python-can interface: socketcan, virtual, socketcand, slcan, ...
+    channel: str
+    bitrate: int = 500_000
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def can_arguments(self) -> dict[str, Any]:
+        """Arguments for `can.Bus`."""
+        arguments = {'interface': self.interface, 'channel': self.channel, **self.options}
+        if self.interface not in ('virtual', 'socketcand', 'udp_multicast'):
+            arguments['bitrate'] = self.bitrate
+        return arguments
+
+    def redirected(self, interface: str, prefix: str, **options: Any) -> 'Bus':
+        """Return the bus on another interface, its channel named after the pack and the bus.
+
+        This is how a simulation plays a pack whose file names real hardware.
+        """
+        channel = f'{prefix}_{self.name}'
+        return replace(self, interface=interface, channel=channel, options=options)
+
+
+@dataclass(frozen=True)
+class Module:
+    """Cells in series behind one monitoring board."""
+
+    name: str
+    string: str
+    bus: str
+    address: int  # 0..63, unique on its bus
+    cells: int  # 1..24
+    temperatures: int  # 0..12 sensors
+    first_cell: int  # index of its first cell in pack order
+    first_temperature: int  # index of its first temperature sensor in pack order
+    period: float  # s, between scans
+
+    @property
+    def cell_slice(self) -> slice:
+        """Where its cells are in arrays over all cells of the pack."""
+        return slice(self.first_cell, self.first_cell + self.cells)
+
+    @property
+    def temperature_slice(self) -> slice:
+        """Where its sensors are in arrays over all temperature sensors of the pack."""
+        return slice(self.first_temperature, self.first_temperature + self.temperatures)
+
+
+@dataclass(frozen=True)
+class CurrentSensor:
+    """Sensor of the string's current and voltages."""
+
+    bus: str
+    address: int  # 0..15, unique on its bus
+    period: float  # s, between current frames
+    voltage_period: float  # s, between voltage frames
+    range: float  # A, magnitude
+
+
+@dataclass(frozen=True)
+class Precharge:
+    """When precharge is done, and when it has failed."""
+
+    voltage: float  # V, |string - link| at most this when done
+    current: float  # A, |string current| at most this when done
+    min_time: float  # s, not before
+    timeout: float  # s, failed after
+    attempts: int  # before the string is faulted
+    pause: float  # s, between attempts: the precharge resistor cools
+
+
+@dataclass(frozen=True)
+class ContactorUnit:
+    """Contactors of one string and how they are to be worked."""
+
+    bus: str
+    address: int  # 0..15, unique on its bus
+    lease: float  # s, contactors open this long after the last renewal
+    feedback_timeout: float  # s, a contactor has followed its command by then
+    break_current: float  # A, may be opened at once below this
+    grace: float  # s, from the announcement (limits zero) to opening under load
+    join_voltage: float  # V, |string - link| at most this to join an energised link
+    precharge: Precharge
+
+
+@dataclass(frozen=True)
+class String:
+    """Modules in series with a current sensor and contactors of their own."""
+
+    name: str
+    modules: tuple[Module, ...]
+    current_sensor: CurrentSensor
+    contactors: ContactorUnit
+
+    @property
+    def cells(self) -> int:
+        """Cells in series."""
+        return sum(module.cells for module in self.modules)
+
+    @property
+    def cell_slice(self) -> slice:
+        """Where its cells are in arrays over all cells of the pack."""
+        return slice(self.modules[0].first_cell, self.modules[0].first_cell + self.cells)
+
+    @property
+    def temperature_slice(self) -> slice:
+        """Where its sensors are in arrays over all temperature sensors of the pack."""
+        first = self.modules[0].first_temperature
+        return slice(first, first + sum(module.temperatures for module in self.modules))
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One level of one quantity."""
+
+    at: float  # in the unit of the quantity
+    debounce: float  # s, the condition must hold this long
+    hysteresis: float  # it ends when the value is back by this much
+    latch: bool  # stays until reset_faults
+
+
+@dataclass(frozen=True)
+class LossRule:
+    """What happens when a source of measurements falls silent."""
+
+    timeout: float  # s of silence until it counts as lost
+    derate: float  # 0..1, factor on the limits while it is lost
+    open_after: float  # s, from the loss to the announced opening; 0: at once
+
+
+@dataclass(frozen=True)
+class Limits:
+    """All protection limits of the pack. None has a default.
+
+    Over-quantities rise from MOL over RSL to MSL, under-quantities fall. Current limits are per
+    string and magnitudes. `short_circuit` has only an MSL.
+    """
+
+    cell_overvoltage: Mapping[Level, Limit]
+    cell_undervoltage: Mapping[Level, Limit]
+    overtemperature_charge: Mapping[Level, Limit]
+    undertemperature_charge: Mapping[Level, Limit]
+    overtemperature_discharge: Mapping[Level, Limit]
+    undertemperature_discharge: Mapping[Level, Limit]
+    overcurrent_charge: Mapping[Level, Limit]
+    overcurrent_discharge: Mapping[Level, Limit]
+    short_circuit: Mapping[Level, Limit]
+    module_lost: LossRule
+    string_lost: LossRule  # no measurement of the string's current
+    rest_current: float  # A, below it a string counts as neither charging nor discharging
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A whole pack: strings in parallel of modules in series of cells."""
+
+    name: str
+    description: str
+    cell: CellModel
+    parallel: int  # cells in parallel at each cell position
+    buses: Mapping[str, Bus]
+    strings: tuple[String, ...]
+    limits: Limits
+    path: Path
+    digest: str  # sha256 over the pack file and its cell file, hex
+
+    @cached_property
+    def modules(self) -> tuple[Module, ...]:
+        """All modules in pack order."""
+        return tuple(module for string in self.strings for module in string.modules)
+
+    @property
+    def cells(self) -> int:
+        """Cell positions in the whole pack."""
+        return sum(module.cells for module in self.modules)
+
+    @property
+    def temperatures(self) -> int:
+        """Temperature sensors in the whole pack."""
+        return sum(module.temperatures for module in self.modules)
+
+    @property
+    def string_capacity(self) -> float:
+        """Rated capacity of one string in Ah."""
+        return self.cell.capacity * self.parallel
+
+    @property
+    def capacity(self) -> float:
+        """Rated capacity of the pack in Ah: its strings are in parallel."""
+        return self.string_capacity * len(self.strings)
+
+    def string(self, name: str) -> String:
+        """Return the string of that name, or raise KeyError."""
+        for string in self.strings:
+            if string.name == name:
+                return string
+        raise KeyError(name)
+
+    def module(self, name: str) -> Module:
+        """Return the module of that name, or raise KeyError."""
+        for module in self.modules:
+            if module.name == name:
+                return module
+        raise KeyError(name)
+
+    def redirected(self, interface: str, **options: Any) -> 'Pack':
+        """Return the pack with all its buses on another interface, see `Bus.redirected`."""
+        buses = {
+            name: bus.redirected(interface, self.name, **options)
+            for name, bus in self.buses.items()
+        }
+        return replace(self, buses=buses)
