@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The equivalent circuit of a cell, looked up for all cells at once.
+
+Terminal voltage = OCV(soc) + R0*i + v1 + v2, current i positive while charging; v1 and v2 are the
+voltages of two RC pairs (R1, tau1) and (R2, tau2).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from dbms_pack.model import CellModel, FloatArray
+
+SOC_LOW = -0.05  # the filter may stray this far outside of 0..1
+SOC_HIGH = 1.05
+_STEPS = 1000  # grid points per unit of SOC
+_SLOPE_STEPS = 10  # the slope of the OCV is taken over +- 1 % SOC, not over one kink of the table
+
+
+class Impedance(NamedTuple):
+    """R0, R1, R2 in Ohm and time constants in s, one value per cell."""
+
+    r0: FloatArray
+    r1: FloatArray
+    tau1: FloatArray
+    r2: FloatArray
+    tau2: FloatArray
+
+
+class CellTables:
+    """Tables of one cell model for cell positions of `parallel` cells each.
+
+    The SOC axis is resampled to a uniform grid of 0.1 % from SOC_LOW to SOC_HIGH, so that a
+    look-up needs no search. There the OCV goes on with the slope of its edge and the impedance
+    holds its edge value. All arguments of look-ups are finite arrays of shape (n,).
+    """
+
+    def __init__(self, cell: CellModel, parallel: int = 1) -> None:
+        first, last = round(SOC_LOW * _STEPS), round(SOC_HIGH * _STEPS)
+        self._grid = np.arange(first, last + 1) / _STEPS
+        self._last = len(self._grid) - 2
+        ocv = _extended(self._grid, cell.ocv_soc, cell.ocv_voltage)
+        self._ocv = np.column_stack([ocv, _slope(ocv)])
+        self._inverse = (cell.ocv_voltage, cell.ocv_soc)
+        self._temperatures = np.asarray(cell.temperatures, dtype=float)
+        self._ranks = np.arange(len(self._temperatures), dtype=float)
+        scaled = (
+            cell.r0 / parallel,
+            cell.r1 / parallel,
+            cell.tau1,
+            cell.r2 / parallel,
+            cell.tau2,
+        )
+        rows = [
+            np.column_stack([np.interp(self._grid, cell.socs, table[t]) for table in scaled])
+            for t in range(len(self._temperatures))
+        ]
+        rows.append(rows[-1])  # the upper neighbour of the warmest row
+        self._impedance = np.concatenate(rows)
+
+    def ocv(self, soc: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return open-circuit voltage in V and its slope in V per unit of SOC."""
+        index, fraction = self._place(soc)
+        low = self._ocv.take(index, axis=0)
+        high = self._ocv.take(index + 1, axis=0)
+        value = low + fraction[:, None] * (high - low)
+        return value[:, 0], value[:, 1]
+
+    def soc(self, ocv: FloatArray) -> FloatArray:
+        """Return the SOC, 0..1, that belongs to an open-circuit voltage in V."""
+        return np.interp(ocv, *self._inverse)
+
+    def impedance(self, soc: FloatArray, temperature: FloatArray) -> Impedance:
+        """Return the impedance, bilinear in SOC and temperature in degC."""
+        index, fraction = self._place(soc)
+        rank = np.interp(temperature, self._temperatures, self._ranks)
+        row = rank.astype(np.intp)
+        warm = (rank - row)[:, None]
+        index += row * len(self._grid)
+        fraction = fraction[:, None]
+        cold_part = self._along_soc(index, fraction)
+        if warm.any():
+            index += len(self._grid)
+            cold_part += warm * (self._along_soc(index, fraction) - cold_part)
+        return Impedance(*np.ascontiguousarray(cold_part.T))
+
+    def _along_soc(self, index: np.ndarray, fraction: FloatArray) -> FloatArray:
+        low = self._impedance.take(index, axis=0)
+        high = self._impedance.take(index + 1, axis=0)
+        high -= low
+        high *= fraction
+        low += high
+        return low
+
+    def _place(self, soc: FloatArray) -> tuple[np.ndarray, FloatArray]:
+        """Return index of the grid point below and the way to the next, 0..1."""
+        position = (soc - SOC_LOW) * _STEPS
+        index = np.clip(position.astype(np.intp), 0, self._last)
+        return index, np.clip(position - index, 0.0, 1.0)
+
+
+def _extended(grid: FloatArray, soc: FloatArray, voltage: FloatArray) -> FloatArray:
+    """Interpolate, and outside of the table go on with the slope of the edge."""
+    low = (voltage[1] - voltage[0]) / (soc[1] - soc[0])
+    high = (voltage[-1] - voltage[-2]) / (soc[-1] - soc[-2])
+    values = np.interp(grid, soc, voltage)
+    values += np.minimum(grid - soc[0], 0.0) * low
+    values += np.maximum(grid - soc[-1], 0.0) * high
+    return values
+
+
+def _slope(ocv: FloatArray) -> FloatArray:
+    padded = np.pad(ocv, _SLOPE_STEPS, mode='reflect', reflect_type='odd')
+    return (padded[2 * _SLOPE_STEPS :] - padded[: -2 * _SLOPE_STEPS]) * _STEPS / (2 * _SLOPE_STEPS)

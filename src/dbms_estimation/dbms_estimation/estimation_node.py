@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node `estimation`: from module scans and string currents to cells/state and battery_state."""
+
+from functools import partial
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from dbms_msgs.msg import CellsState, ModuleCells, StringMeasurement
+from dbms_node import qos
+from dbms_node.clocks import stamp_seconds, steady_now, steady_timer
+from dbms_node.parameters import declare
+from dbms_node.runtime import run_node
+from dbms_pack import load_pack
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+from sensor_msgs.msg import BatteryState
+
+from .battery_state import UNHEARD, BatteryView, StringReading
+from .messages import CellsStateWriter, battery_state
+from .pack_estimator import PackEstimator
+
+DIAGNOSTICS_PERIOD = 1.0  # s
+NOT_A_CURRENT = StringMeasurement.STATUS_SENSOR_FAULT | StringMeasurement.STATUS_OVER_RANGE
+
+
+class EstimationNode(Node):
+    """Estimates the SOC of every cell and publishes it with the standard battery state.
+
+    Scans are noted as they arrive; a steady timer advances the filter and publishes.
+    """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__('estimation', **kwargs)
+        name = declare(self, 'pack', '', 'Path of a pack file, or name of a shipped one.')
+        rate = declare(
+            self, 'rate', 10.0, 'Updates per s.', minimum=0.1, maximum=100.0
+        )
+        time_scale = declare(
+            self, 'time_scale', 1.0,
+            'Seconds of battery time per second; other than 1 in simulation only.',
+            minimum=0.001, maximum=10000.0,
+        )
+        pack = self._pack = load_pack(name)
+        self._estimator = PackEstimator(pack, time_scale=time_scale)
+        self._readings = [UNHEARD] * len(pack.strings)
+        self._serials: list[int | None] = [None] * len(pack.modules)
+        self._newest = Time()
+        self._reported = 0
+        self._writer = CellsStateWriter(pack)
+        self._cells = self.create_publisher(CellsState, 'cells/state', qos.MEASUREMENT)
+        self._battery = self.create_publisher(BatteryState, 'battery_state', qos.MEASUREMENT)
+        self._batteries = [
+            self.create_publisher(BatteryState, f'strings/{s.name}/battery_state', qos.MEASUREMENT)
+            for s in pack.strings
+        ]
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS
+        )
+        self._subscribe()
+        steady_timer(self, 1.0 / rate, self._tick)
+        steady_timer(self, DIAGNOSTICS_PERIOD, self._diagnose)
+
+    def _subscribe(self) -> None:
+        for index, module in enumerate(self._pack.modules):
+            self.create_subscription(
+                ModuleCells, f'modules/{module.name}/cells',
+                partial(self._on_scan, index), qos.MEASUREMENT,
+            )
+        for index, string in enumerate(self._pack.strings):
+            self.create_subscription(
+                StringMeasurement, f'strings/{string.name}/measurement',
+                partial(self._on_measurement, index), qos.MEASUREMENT,
+            )
+
+    def _on_scan(self, index: int, message: ModuleCells) -> None:
+        stamp = message.header.stamp
+        used = self._estimator.add_scan(
+            index, stamp_seconds(stamp), steady_now(), message.voltages, message.temperatures
+        )
+        if used:
+            self._serials[index] = message.serial
+            self._newest = stamp
+
+    def _on_measurement(self, index: int, message: StringMeasurement) -> None:
+        stamp = stamp_seconds(message.header.stamp)
+        string = self._pack.strings[index]
+        timeout = self._pack.limits.string_lost.timeout
+        current, voltage = message.current, message.string_voltage
+        # Written so that an age of NaN refuses the value too.
+        if message.status & NOT_A_CURRENT or not message.current_age <= timeout:
+            current = float('nan')
+        if not message.voltage_age <= timeout + 2 * string.current_sensor.voltage_period:
+            voltage = float('nan')
+        self._estimator.add_current(index, stamp - message.current_age, current)
+        self._readings[index] = StringReading(
+            stamp, steady_now(), current, voltage, message.minus, message.plus
+        )
+        self._newest = message.header.stamp
+
+    def _tick(self) -> None:
+        self._estimator.tick()
+        view = BatteryView(self._estimator, self._readings, self._serials, steady_now())
+        strings = view.strings()
+        for publisher, values in zip(self._batteries, strings, strict=True):
+            publisher.publish(battery_state(values, self._newest))
+        self._battery.publish(battery_state(view.pack(strings), self._newest))
+        self._cells.publish(self._writer.write(view, self._newest))
+
+    def _diagnose(self) -> None:
+        counters = self._estimator.counters
+        fresh = self._estimator.fresh_modules(steady_now())
+        missing = [self._pack.modules[i].name for i in np.flatnonzero(~fresh)]
+        refused = sum(counters.values())
+        status = DiagnosticStatus(
+            name=f'{self.get_fully_qualified_name()}: inputs', hardware_id=self._pack.name
+        )
+        status.level, status.message = DiagnosticStatus.OK, 'all inputs arrive'
+        if missing:
+            status.level, status.message = DiagnosticStatus.WARN, 'modules silent'
+        elif refused > self._reported:
+            status.level, status.message = DiagnosticStatus.WARN, 'inputs refused'
+        self._reported = refused
+        status.values = [KeyValue(key=k, value=str(n)) for k, n in sorted(counters.items())]
+        status.values.append(KeyValue(key='modules silent', value=' '.join(missing)))
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is told to end."""
+    return run_node(EstimationNode, args)

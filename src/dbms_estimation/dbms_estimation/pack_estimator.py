@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Estimates every cell of a pack from scans of its modules and currents of its strings.
+
+Scans are only noted as they arrive. `tick` then advances all cells of the pack in one pass over
+arrays, whatever the number of modules: numpy calls cost microseconds each, so a pass per module
+would spend most of its time on calls. Cells without a new scan take part with a time step of 0
+and are left as they are. A module that sends more scans than there are ticks loses the voltages
+of the older ones; the charge of their time is counted all the same.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from dbms_pack.model import FloatArray, Module, Pack
+
+from .charge import STEPPED, StringCharge
+from .coulomb import CoulombCounter
+from .ecm import CellTables
+from .ekf import CellFilter, FilterOptions
+
+RESTART = 600.0  # s of battery time without a scan, after which a cell is started anew
+VOLTAGE_MARGIN = 1.0  # V outside of the cell's range that no cell has: the reading is refused
+TEMPERATURE_RANGE = (-50.0, 125.0)  # degC, outside of it the reading is refused
+OFFSET_PER_RANGE = 0.001  # offset error of a current sensor per its range
+
+
+class PackEstimator:
+    """SOC of all cells of a pack, in pack order.
+
+    Stamps are in s and tell when something was measured; arrivals are in s of a steady clock and
+    tell whether the source is alive. `counters` tells how much of what input was refused.
+    """
+
+    def __init__(
+        self, pack: Pack, options: FilterOptions | None = None, time_scale: float = 1.0
+    ) -> None:
+        self.pack = pack
+        self.time_scale = time_scale
+        self.counters: Counter[str] = Counter()
+        modules = pack.modules
+        count = len(modules)
+        self.voltages = np.full(pack.cells, np.nan)  # V, as last scanned
+        self.temperatures = np.full(pack.temperatures, np.nan)  # degC, as last scanned
+        self._stamps = np.full(count, np.nan)
+        self._arrivals = np.full(count, -np.inf)
+        self._news = np.zeros(count, dtype=bool)
+        self._module_of_cell = np.repeat(np.arange(count), [m.cells for m in modules])
+        self._sensor_of_cell = _sensors_of_cells(modules)
+        self._stepped_stamps = np.full(count, np.nan)  # s, of the scan last gone into the filter
+        self._stepped_charge = np.full(count, np.nan)  # As, of its string up to that scan
+        self._stepped_blind = np.full(count, np.nan)  # s
+        self._period = np.array([m.period for m in modules])
+        self._strings = [StringCharge(s.current_sensor.period) for s in pack.strings]
+        self.modules_of_string = _modules_of_strings(pack)
+        offsets = [
+            np.full(s.cells, OFFSET_PER_RANGE * s.current_sensor.range) for s in pack.strings
+        ]
+        tables = CellTables(pack.cell, pack.parallel)
+        capacity = pack.string_capacity
+        self.filter = CellFilter(tables, pack.cells, capacity, np.concatenate(offsets), options)
+        self.coulomb = CoulombCounter(pack.cells, capacity)
+
+    def add_scan(
+        self,
+        module: int,
+        stamp: float,
+        arrival: float,
+        voltages: Sequence[float] | FloatArray,
+        temperatures: Sequence[float] | FloatArray,
+    ) -> bool:
+        """Note a scan of the module of that index; return False if it is refused and counted."""
+        place = self.pack.modules[module]
+        if len(voltages) != place.cells or len(temperatures) != place.temperatures:
+            self.counters['scans of wrong length'] += 1
+            return False
+        if not np.isfinite(stamp):
+            self.counters['scans without stamp'] += 1
+            return False
+        last = self._stamps[module]
+        if last - STEPPED <= stamp <= last:
+            self.counters['scans out of order'] += 1
+            return False
+        if stamp < last:
+            self.counters['clock steps'] += 1
+            # The scan before was one period ago on the new clock: nothing else is known.
+            self._stepped_stamps[module] = stamp - self._period[module]
+        self._stamps[module] = stamp
+        self._arrivals[module] = arrival
+        self._news[module] = True
+        self.voltages[place.cell_slice] = voltages
+        self.temperatures[place.temperature_slice] = temperatures
+        return True
+
+    def add_current(self, string: int, stamp: float, current: float) -> bool:
+        """Note a current in A of the string of that index, NaN if it was not measured."""
+        if not (np.isfinite(stamp) and np.isfinite(current)):
+            self.counters['currents not measured'] += 1
+            return False
+        sensor = self.pack.strings[string].current_sensor
+        if abs(current) > 1.5 * sensor.range:
+            self.counters['currents beyond range'] += 1
+            return False
+        return self._strings[string].add(stamp, current)
+
+    def tick(self) -> None:
+        """Advance the cells of all modules that sent a scan since the last tick."""
+        if not self._news.any():
+            return
+        elapsed, charge, blind, current = self._since_last_scan()
+        cells = self._module_of_cell
+        news = self._news[cells]
+        voltage = np.where(news, self._plausible_voltages(), np.nan)
+        temperature = self.cell_temperatures()
+        dt, charge, blind, current = (x[cells] for x in (elapsed, charge, blind, current))
+        lost = news & self.filter.started & (dt > RESTART)
+        self.filter.started[lost] = False
+        self.filter.step(dt, charge, blind, voltage, current, temperature)
+        fresh = ~self.filter.started & np.isfinite(voltage)
+        if fresh.any():
+            filled = np.where(fresh, voltage, self.pack.cell.voltage_nominal)
+            self.filter.start(fresh, filled, current, temperature)
+        self.coulomb.add(charge, np.where(news, blind, 0.0))
+        recount = self.filter.started & news & np.isfinite(current)
+        recount &= fresh | np.isnan(self.coulomb.soc)
+        self.coulomb.start(recount, self.filter.soc)
+        self._news[:] = False
+
+    def fresh_modules(self, now: float) -> np.ndarray:
+        """Return a mask of the modules heard of within the pack's timeout; now on their clock."""
+        return now - self._arrivals <= self.pack.limits.module_lost.timeout
+
+    def fresh_cells(self, now: float) -> np.ndarray:
+        """Return the same mask for every cell."""
+        return self.fresh_modules(now)[self._module_of_cell]
+
+    def cell_temperatures(self) -> FloatArray:
+        """Return the temperature in degC of the sensor nearest to each cell, NaN if unknown.
+
+        Where that sensor says nothing, the mean of the others of the module stands in: cells of
+        one module differ by little, and the filter widens its noise where there is none at all.
+        """
+        low, high = TEMPERATURE_RANGE
+        # The last place is that of modules without a sensor.
+        values = np.append(self.temperatures, np.nan)
+        values[~((values >= low) & (values <= high))] = np.nan
+        nearest = values[self._sensor_of_cell]
+        missing = np.isnan(nearest)
+        if missing.any():
+            mean = self._module_means(values[:-1])
+            nearest[missing] = mean[self._module_of_cell][missing]
+        return nearest
+
+    def _module_means(self, values: FloatArray) -> FloatArray:
+        modules = self.pack.modules
+        of_sensor = np.repeat(np.arange(len(modules)), [m.temperatures for m in modules])
+        known = np.isfinite(values)
+        sums = np.bincount(of_sensor[known], values[known], len(modules))
+        counts = np.bincount(of_sensor[known], minlength=len(modules))
+        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+    def _plausible_voltages(self) -> FloatArray:
+        cell = self.pack.cell
+        low, high = cell.voltage_min - VOLTAGE_MARGIN, cell.voltage_max + VOLTAGE_MARGIN
+        plausible = (self.voltages >= low) & (self.voltages <= high)
+        return np.where(plausible, self.voltages, np.nan)
+
+    def _since_last_scan(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Return, per module, time, charge and blind time since its last scan, and its current.
+
+        In battery time; 0 for a module without a new scan or on its first.
+        """
+        news = self._news
+        elapsed = np.where(news, self._stamps - self._stepped_stamps, 0.0)
+        elapsed = np.nan_to_num(elapsed, nan=0.0)
+        charge, blind, current = self._charge_at_stamps()
+        known = news & np.isfinite(charge) & np.isfinite(self._stepped_charge)
+        gained = np.where(known, charge - self._stepped_charge, 0.0)
+        lost = np.where(known, blind - self._stepped_blind, elapsed)
+        lost = np.clip(lost, 0.0, elapsed)
+        self._stepped_stamps[news] = self._stamps[news]
+        self._stepped_charge[news] = charge[news]
+        self._stepped_blind[news] = blind[news]
+        scale = self.time_scale
+        return elapsed * scale, gained * scale, lost * scale, current
+
+    def _charge_at_stamps(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        charge, blind, current = (np.full(len(self._stamps), np.nan) for _ in range(3))
+        for string, modules in zip(self._strings, self.modules_of_string, strict=True):
+            reading = string.at(self._stamps[modules])
+            if reading is not None:
+                charge[modules], blind[modules], current[modules] = reading
+        return charge, blind, current
+
+
+def _sensors_of_cells(modules: Sequence[Module]) -> np.ndarray:
+    """Return for each cell the index of the temperature sensor taken to be nearest to it.
+
+    The sensors of a module are taken as spread evenly along its cells.
+    """
+    none = sum(module.temperatures for module in modules)
+    places = [
+        m.first_temperature + np.arange(m.cells) * m.temperatures // m.cells
+        if m.temperatures
+        else np.full(m.cells, none)
+        for m in modules
+    ]
+    return np.concatenate(places)
+
+
+def _modules_of_strings(pack: Pack) -> list[slice]:
+    slices, first = [], 0
+    for string in pack.strings:
+        slices.append(slice(first, first + len(string.modules)))
+        first += len(string.modules)
+    return slices
