@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A virtual sensor of a string's current, voltages and insulation."""
+
+import math
+
+from cantools.database.can import Database
+from dbms_pack.model import CurrentSensor
+
+from dbms_sim import wire
+from dbms_sim.schedule import Schedule
+from dbms_sim.wire import Frame
+
+INSULATION_PERIOD = 1.0  # s
+INSULATION = 20_000.0  # kOhm, of a healthy pack
+_TOP_VOLTAGE = 16_777.214  # V, end of the format
+
+
+class VirtualCurrentSensor:
+    """One sensor. Times in s on a steady clock."""
+
+    def __init__(self, sensor: CurrentSensor, db: Database) -> None:
+        self._sensor = sensor
+        self._current = _Sender(db, sensor, wire.CURRENT, sensor.period)
+        self._voltages = _Sender(db, sensor, wire.VOLTAGES, sensor.voltage_period)
+        self._insulation = _Sender(db, sensor, wire.INSULATION, INSULATION_PERIOD)
+
+    def step(
+        self, now: float, current: float, string_voltage: float, link_voltage: float
+    ) -> list[Frame]:
+        """Return the frames that are due; A (positive = charging), V; NaN: not measured."""
+        frames = []
+        if self._current.due(now):
+            over_range = abs(current) > self._sensor.range
+            frames.append(
+                self._current.frame(
+                    {'Current': self._measured(current), 'OverRange': int(over_range)}
+                )
+            )
+        if self._voltages.due(now):
+            frames.append(
+                self._voltages.frame(
+                    {
+                        'StringVoltage': _voltage(string_voltage),
+                        'LinkVoltage': _voltage(link_voltage),
+                    }
+                )
+            )
+        if self._insulation.due(now):
+            frames.append(self._insulation.frame({'Resistance': INSULATION}))
+        return frames
+
+    def _measured(self, current: float) -> float | str:
+        if math.isnan(current):
+            return wire.NOT_MEASURED
+        limit = self._sensor.range
+        return round(min(max(current, -limit), limit), 3)
+
+
+def _voltage(voltage: float) -> float | str:
+    if math.isnan(voltage):
+        return wire.NOT_MEASURED
+    return round(min(max(voltage, 0.0), _TOP_VOLTAGE), 3)
+
+
+class _Sender:
+    """One periodic frame of the sensor, with its own counter."""
+
+    def __init__(self, db: Database, sensor: CurrentSensor, base: int, period: float) -> None:
+        self._message = db.get_message_by_frame_id(base)
+        self._bus = sensor.bus
+        self._can_id = base + sensor.address
+        self._schedule = Schedule(period)
+        self._sent = 0
+
+    def due(self, now: float) -> bool:
+        return self._schedule.due(now)
+
+    def frame(self, values: dict[str, float | str]) -> Frame:
+        data = wire.encode(self._message, self._can_id, self._sent, values)
+        self._sent += 1
+        return Frame(self._bus, self._can_id, data)
