@@ -12,10 +12,15 @@ from dataclasses import dataclass
 # Set in every environment we make: a sourced-looking ROS in it is our own, not the user's.
 OWN_MARK = 'DBMS_ENVIRONMENT'
 WHEELS_DISTRO = 'jazzy'
+SOURCE_ROS = (
+    'install ROS 2 (Humble, Jazzy or later), source its setup file '
+    '(. /opt/ros/jazzy/setup.bash) and run the same command again'
+)
 
 _PROBE = (
     'import json, sys, rclpy; '
-    'print(json.dumps([getattr(sys, "_base_executable", sys.executable), list(sys.version_info[:3])]))'
+    'own = getattr(sys, "_base_executable", sys.executable); '
+    'print(json.dumps([own, list(sys.version_info[:3])]))'
 )
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from . import toolchain, workspace
+from . import toolchain, wheels, workspace
 from .environ import compose
 from .errors import BootstrapError
 from .interpreters import PREFERENCE, Interpreter, Rejected, choose, probe
@@ -15,7 +15,7 @@ from .layout import Layout, read_stamp
 from .lock import exclusive
 from .process import Runner, interrupt_on_termination
 from .progress import Progress
-from .ros import Ros, detect, probe_rclpy
+from .ros import SOURCE_ROS, Ros, detect, probe_rclpy
 from .venv import Environment
 
 Step = tuple[str, Callable[[Runner], None]]
@@ -59,9 +59,9 @@ class Setup:
     def _is_ready(self, wanted: Wanted) -> bool:
         if not self.environment.has('base') or (wanted.dev and not self.environment.has('dev')):
             return False
-        return not wanted.build or workspace.is_built(self.layout, self._environment_key())
+        return not wanted.build or workspace.is_built(self.layout, self.environment_key())
 
-    def _environment_key(self) -> str:
+    def environment_key(self) -> str:
         return str(read_stamp(self.layout.stamp('base')).get('key', ''))
 
     def _steps(self, wanted: Wanted) -> list[Step]:
@@ -75,13 +75,16 @@ class Setup:
             steps.append(
                 ('Install the test tools', lambda run: environment.install('dev', (), run))
             )
-        fresh = base and workspace.is_built(self.layout, self._environment_key())
+        fresh = base and workspace.is_built(self.layout, self.environment_key())
         if wanted.build and not fresh:
             count = len(workspace.packages(self.layout))
             steps.append((f'Build {count} package{"s" if count != 1 else ""}', self._build))
         return steps
 
     def _base_steps(self, made: bool) -> list[Step]:
+        problem = '' if self.ros.sourced else wheels.unsupported()
+        if problem:
+            raise BootstrapError(f'the ROS 2 wheels do not fit here: {problem}', SOURCE_ROS)
         installer = toolchain.find_installer()
         interpreter = find_interpreter(self.layout, self.ros, self.user_environ, installer)
         needs = toolchain.assess(interpreter, installer, self.user_environ)
@@ -101,7 +104,7 @@ class Setup:
         return steps
 
     def _build(self, runner: Runner) -> None:
-        workspace.build(self.layout, self._environment_key(), self.environ(), runner)
+        workspace.build(self.layout, self.environment_key(), self.environ(), runner)
 
 
 def find_interpreter(

@@ -63,7 +63,7 @@ def find_installer(which: Which = shutil.which, uid: int | None = None) -> Insta
 
 @dataclass(frozen=True)
 class Needs:
-    """What is missing: tools by name, packages that bring them, and what wheels can stand in for."""
+    """What is missing, the packages that bring it, and the wheels that can stand in."""
 
     missing: tuple[str, ...]
     packages: tuple[str, ...]
@@ -126,7 +126,8 @@ def require_fixable(needs: Needs, installer: Installer, interpreter: Interpreter
     if needs.packages and not installer.possible:
         raise BootstrapError(
             f'missing: {", ".join(needs.missing)} ({installer.reason})',
-            f'run this line, then the same ./dbms command again:\n  {install_line(needs.packages)}\n'
+            'run this line, then the same ./dbms command again:\n'
+            f'  {install_line(needs.packages)}\n'
             '(other systems: install a C and C++ compiler, CMake, make and the Python headers)',
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import re
 import shutil
@@ -19,7 +18,7 @@ from .errors import BootstrapError
 from .interpreters import Interpreter
 from .layout import Layout, read_stamp, write_stamp
 from .process import Runner, StepFailed, tail
-from .ros import Ros
+from .ros import SOURCE_ROS, Ros
 
 _NETWORK_TROUBLE = re.compile(
     r'NewConnectionError|Temporary failure in name resolution|Name or service not known|'
@@ -203,8 +202,7 @@ def _pip_remedy(text: str) -> str:
         return 'the disk is full: about 1 GB is needed; DBMS_HOME=/other/place moves it'
     if 'No matching distribution found' in text:
         return (
-            f'the package index has no such wheel for this machine ({platform.machine()}, '
-            f'{os.uname().sysname}): Python 3.10 to 3.13 on Linux with glibc is needed; '
-            'elsewhere install ROS 2, source its setup file and run the same command again'
+            'the package index in use lacks a package that the log names: check PIP_INDEX_URL '
+            f'and the network; or {SOURCE_ROS}'
         )
     return 'run ./dbms doctor; if it finds nothing, ./dbms clean --all and try again'

@@ -8,6 +8,7 @@ name the environment.
 
 from __future__ import annotations
 
+import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,29 @@ _PREFIX = r'/opt/python/cp[0-9]+-cp[0-9]+t?'
 _HEADERS = re.compile(_PREFIX + r'/include/python[0-9.]+t?')
 _NUMPY = re.compile(_PREFIX + r'/lib/python[0-9.]+t?/site-packages/numpy/_?core/include')
 _ANY = re.compile(_PREFIX)
+
+
+# What the wheels of PyPI are compiled for.
+MACHINES = ('x86_64',)
+GLIBC = (2, 28)
+
+
+def unsupported(
+    system: str = platform.system(),
+    machine: str = platform.machine(),
+    libc: tuple[str, str] | None = None,
+) -> str:
+    """Return why the wheels cannot work on this machine, '' if they can."""
+    name, version = platform.libc_ver() if libc is None else libc
+    if system != 'Linux':
+        return f'they are made for Linux, this is {system}'
+    if machine not in MACHINES:
+        return f'they are made for {" and ".join(MACHINES)}, this is {machine}'
+    if name != 'glibc':
+        return 'they need glibc, which this system does not use'
+    if tuple(int(part) for part in version.split('.')[:2]) < GLIBC:
+        return f'they need glibc {GLIBC[0]}.{GLIBC[1]} or newer, this is {version}'
+    return ''
 
 
 @dataclass(frozen=True)
