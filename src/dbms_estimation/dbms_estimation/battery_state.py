@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
+
 from dbms_pack.model import FloatArray, Level, String
 
 from .pack_estimator import PackEstimator
@@ -233,9 +234,10 @@ class BatteryView:
 
     def _serial(self, modules: slice) -> str:
         """Return the serial numbers of the boards of a string; empty if one is not known."""
-        if not self.fresh_modules[modules].all():
+        known = [serial for serial in self._serials[modules] if serial is not None]
+        if len(known) < modules.stop - modules.start or not self.fresh_modules[modules].all():
             return ''
-        return '-'.join('' if s is None else f'{s:04x}' for s in self._serials[modules])
+        return '-'.join(f'{serial:04x}' for serial in known)
 
 
 def usable_soc(soc: FloatArray) -> float:
@@ -245,7 +247,7 @@ def usable_soc(soc: FloatArray) -> float:
     deliver, over what it could deliver from there to there.
     """
     low, high = float(soc.min()), float(soc.max())
-    return low / max(1.0 - (high - low), 1e-6)
+    return min(low / max(1.0 - (high - low), 1e-6), 1.0) if high >= low else float('nan')
 
 
 def _mean_of_known(values: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ by the stamps of its samples; a scan then asks for the charge at its own stamp.
 from typing import NamedTuple
 
 import numpy as np
+
 from dbms_pack.model import FloatArray
 
 KEPT = 3.0  # s of samples that are kept: scans older than this are of no use

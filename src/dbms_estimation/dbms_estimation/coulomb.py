@@ -2,6 +2,7 @@
 """Coulomb counting: the current integrated, nothing else. It stands beside the filter."""
 
 import numpy as np
+
 from dbms_pack.model import FloatArray
 
 

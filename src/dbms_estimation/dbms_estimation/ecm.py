@@ -8,6 +8,7 @@ voltages of two RC pairs (R1, tau1) and (R2, tau2).
 from typing import NamedTuple
 
 import numpy as np
+
 from dbms_pack.model import CellModel, FloatArray
 
 SOC_LOW = -0.05  # the filter may stray this far outside of 0..1

@@ -15,6 +15,7 @@ shrink just because a board reports often.
 from dataclasses import dataclass
 
 import numpy as np
+
 from dbms_pack.model import FloatArray
 
 from .ecm import SOC_HIGH, SOC_LOW, CellTables, Impedance
@@ -145,9 +146,7 @@ class CellFilter:
         self._predict(z, error, dt, np.where(moving, charge, 0.0), np.where(moving, blind, 0.0))
         self._correct(z, error, moving, dt, voltage, current)
 
-    def _impedance(
-        self, soc: FloatArray, temperature: FloatArray
-    ) -> tuple[Impedance, FloatArray]:
+    def _impedance(self, soc: FloatArray, temperature: FloatArray) -> tuple[Impedance, FloatArray]:
         """Return the impedance and its relative error."""
         known = np.isfinite(temperature)
         z = self._tables.impedance(soc, np.where(known, temperature, 25.0))

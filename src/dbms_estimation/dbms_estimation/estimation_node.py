@@ -6,14 +6,15 @@ from functools import partial
 import numpy as np
 from builtin_interfaces.msg import Time
 from dbms_msgs.msg import CellsState, ModuleCells, StringMeasurement
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.node import Node
+from sensor_msgs.msg import BatteryState
+
 from dbms_node import qos
 from dbms_node.clocks import stamp_seconds, steady_now, steady_timer
 from dbms_node.parameters import declare
 from dbms_node.runtime import run_node
 from dbms_pack import load_pack
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.node import Node
-from sensor_msgs.msg import BatteryState
 
 from .battery_state import UNHEARD, BatteryView, StringReading
 from .messages import CellsStateWriter, battery_state
@@ -32,13 +33,14 @@ class EstimationNode(Node):
     def __init__(self, **kwargs) -> None:
         super().__init__('estimation', **kwargs)
         name = declare(self, 'pack', '', 'Path of a pack file, or name of a shipped one.')
-        rate = declare(
-            self, 'rate', 10.0, 'Updates per s.', minimum=0.1, maximum=100.0
-        )
+        rate = declare(self, 'rate', 10.0, 'Updates per s.', minimum=0.1, maximum=100.0)
         time_scale = declare(
-            self, 'time_scale', 1.0,
+            self,
+            'time_scale',
+            1.0,
             'Seconds of battery time per second; other than 1 in simulation only.',
-            minimum=0.001, maximum=10000.0,
+            minimum=0.001,
+            maximum=10000.0,
         )
         pack = self._pack = load_pack(name)
         self._estimator = PackEstimator(pack, time_scale=time_scale)
@@ -53,9 +55,7 @@ class EstimationNode(Node):
             self.create_publisher(BatteryState, f'strings/{s.name}/battery_state', qos.MEASUREMENT)
             for s in pack.strings
         ]
-        self._diagnostics = self.create_publisher(
-            DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS
-        )
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS)
         self._subscribe()
         steady_timer(self, 1.0 / rate, self._tick)
         steady_timer(self, DIAGNOSTICS_PERIOD, self._diagnose)
@@ -63,13 +63,17 @@ class EstimationNode(Node):
     def _subscribe(self) -> None:
         for index, module in enumerate(self._pack.modules):
             self.create_subscription(
-                ModuleCells, f'modules/{module.name}/cells',
-                partial(self._on_scan, index), qos.MEASUREMENT,
+                ModuleCells,
+                f'modules/{module.name}/cells',
+                partial(self._on_scan, index),
+                qos.MEASUREMENT,
             )
         for index, string in enumerate(self._pack.strings):
             self.create_subscription(
-                StringMeasurement, f'strings/{string.name}/measurement',
-                partial(self._on_measurement, index), qos.MEASUREMENT,
+                StringMeasurement,
+                f'strings/{string.name}/measurement',
+                partial(self._on_measurement, index),
+                qos.MEASUREMENT,
             )
 
     def _on_scan(self, index: int, message: ModuleCells) -> None:

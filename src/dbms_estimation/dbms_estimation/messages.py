@@ -6,9 +6,10 @@ from array import array
 import numpy as np
 from builtin_interfaces.msg import Time
 from dbms_msgs.msg import CellsState
+from sensor_msgs.msg import BatteryState
+
 from dbms_pack import Pack
 from dbms_pack.model import FloatArray
-from sensor_msgs.msg import BatteryState
 
 from .battery_state import BatteryValues, BatteryView
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+
 from dbms_pack.model import FloatArray, Module, Pack
 
 from .charge import STEPPED, StringCharge

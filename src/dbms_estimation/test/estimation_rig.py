@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import numpy as np
+
 from dbms_estimation.pack_estimator import PackEstimator
 from dbms_pack.model import (
     CellModel,
@@ -72,7 +73,7 @@ def make_pack(
     temperatures: int = 2,
     parallel: int = 1,
     cell: CellModel = CELL,
-    current_period: float = 0.02,
+    current_period: float = 0.1,
 ) -> Pack:
     """Return a pack of equal strings of equal modules, named s1.., s1m1.. and so on."""
     parts = []
@@ -83,7 +84,9 @@ def make_pack(
         for m in range(modules):
             first = (count * cells, count * temperatures)
             places.append(
-                Module(f'{name}m{m + 1}', name, 'main', count % 64, cells, temperatures, *first, 0.1)
+                Module(
+                    f'{name}m{m + 1}', name, 'main', count % 64, cells, temperatures, *first, 0.1
+                )
             )
             count += 1
         sensor = CurrentSensor('main', s % 16, current_period, 0.1, 20.0)
@@ -120,7 +123,7 @@ class Truth:
 
 
 class Drive:
-    """Feeds an estimator of a one-string pack with currents at 50 Hz and scans at 10 Hz."""
+    """Feeds an estimator of a one-string pack with currents at 10 Hz and scans at 2 Hz."""
 
     def __init__(self, estimator: PackEstimator, truth: Truth, start: float = 1000.0) -> None:
         self.estimator = estimator
@@ -130,11 +133,11 @@ class Drive:
     def run(self, seconds: float, current, voltage=None, temperature=25.0, sensor=None) -> None:
         """Run with `current(t)` in A; `voltage(v)` and `sensor(i)` spoil what is measured."""
         pack = self.estimator.pack
-        for _ in range(round(seconds / 0.1)):
+        for _ in range(round(seconds / 0.5)):
             for _ in range(5):
-                self.time += 0.02
+                self.time += 0.1
                 amps = current(self.time)
-                self.truth.step(0.02, amps)
+                self.truth.step(0.1, amps)
                 self.estimator.add_current(0, self.time, sensor(amps) if sensor else amps)
             measured = np.round(self.truth.voltage, 4)
             measured = voltage(measured) if voltage else measured
@@ -147,6 +150,11 @@ class Drive:
                     np.full(module.temperatures, temperature),
                 )
             self.estimator.tick()
+
+
+def at_rest(t: float) -> float:
+    """No load."""
+    return 0.0
 
 
 def pulses(t: float) -> float:
