@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The protection node: messages to the guard, its commands to the contactor drivers."""
+
+import traceback
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from dbms_msgs.msg import Faults, Limits, ModuleCells, ProtectionState, StringMeasurement
+from dbms_msgs.srv import Command, SetContactors
+from rclpy.client import Client
+from rclpy.task import Future
+
+from dbms_node import qos
+from dbms_node.clocks import steady_now, steady_timer
+from dbms_node.lifecycle import SafeLifecycleNode
+from dbms_node.parameters import declare
+from dbms_node.runtime import run_node
+from dbms_pack import Level, load_pack
+
+from . import conversions, soa
+from .guard import Guard
+from .lease import ContactorCommand
+
+HEARTBEAT = 0.5  # s, between states without a change
+VALID_FOR = 1.5  # s, limits hold without a new message: three heartbeats
+TICKS_PER_LEASE = 6  # at least, so that a renewal is never late by much
+PENDING = 16  # calls per string that may wait for an answer
+LINES = 20  # of log for one moment
+
+
+class ProtectionNode(SafeLifecycleNode):
+    """Guards one pack while active; opens all contactors whenever it stops being active."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__('protection', **kwargs)
+        declare(self, 'pack', '', 'path of a pack file, or name of a shipped one')
+        declare(self, 'rate', 50.0, 'cycles per s [Hz]', minimum=10.0, maximum=1000.0)
+        declare(
+            self,
+            'time_scale',
+            1.0,
+            'seconds of battery time per second; other than 1 only in a simulation',
+            minimum=0.001,
+            maximum=10000.0,
+        )
+        declare(self, 'simulation', False, 'the pack is simulated')
+        declare(self, 'allow_sim_time', False, 'start with use_sim_time too (tests only)')
+        self.guard: Guard | None = None
+        self._clients_of: list[Client] = []
+        self._pending: list[deque[Future]] = []
+        self._sequence = 0
+        self._told: tuple[int, int] = (-1, -1)  # revisions published last
+        self._told_states: dict[str, str] = {}
+        self._limits_told: object = None
+        self._foreign = 0
+        self._state_publisher = self.create_publisher(
+            ProtectionState, 'protection/state', qos.STATE
+        )
+        self._faults_publisher = self.create_publisher(Faults, 'faults', qos.STATE)
+        self._limits_publisher = self.create_publisher(Limits, 'limits', qos.STATE)
+        for kind in ('connect', 'disconnect', 'reset_faults'):
+            self.create_service(Command, kind, partial(self._on_command, kind))
+        self._heartbeat = steady_timer(self, HEARTBEAT, self._publish)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def configured(self) -> None:
+        """Read the pack and build the guard; ValueError if anything forbids to protect it."""
+        value = {name: self.get_parameter(name).value for name in self._parameters}
+        if value['use_sim_time'] and not value['allow_sim_time']:
+            raise ValueError('use_sim_time is set: protection runs on the steady clock only')
+        if value['time_scale'] != 1.0 and not value['simulation']:
+            raise ValueError(f'time_scale is {value["time_scale"]}, but simulation is false')
+        if not value['pack']:
+            raise ValueError('parameter pack is not set')
+        pack = load_pack(value['pack'])
+        wrong = soa.problems(pack.limits)
+        if wrong:
+            raise ValueError(f'limits of {pack.name}: {"; ".join(wrong)}')
+        # Numbers that go on from an earlier run: the driver refuses older ones.
+        first = int(self.get_clock().now().nanoseconds * 32e-9)
+        self.guard = Guard(pack, self._send, time_scale=value['time_scale'], first_sequence=first)
+        for index, string in enumerate(pack.strings):
+            name = f'contactors/{string.name}/set'
+            self._clients_of.append(self.create_client(SetContactors, name))
+            self._pending.append(deque())
+            self.gated_subscription(
+                StringMeasurement,
+                f'strings/{string.name}/measurement',
+                partial(self._on_string, index, string.name),
+                qos.MEASUREMENT,
+            )
+        for index, module in enumerate(pack.modules):
+            self.gated_subscription(
+                ModuleCells,
+                f'modules/{module.name}/cells',
+                partial(self._on_cells, index, module.name),
+                qos.MEASUREMENT,
+            )
+        shortest = min(string.contactors.lease for string in pack.strings)
+        self.managed_timer(min(1.0 / value['rate'], shortest / TICKS_PER_LEASE), self._tick)
+        self.get_logger().info(
+            f'pack {pack.name} ({pack.digest[:12]}): {len(pack.strings)} strings, '
+            f'{len(pack.modules)} modules, {pack.cells} cells'
+        )
+        self._publish()
+
+    def activated(self) -> None:
+        """Begin to guard."""
+        assert self.guard is not None
+        self.guard.activate(steady_now())
+        self.get_logger().info('active: guarding, contactors open')
+        self._publish()
+
+    def make_safe(self, reason: str) -> None:
+        """Open all contactors and renew nothing any more."""
+        if self.guard is not None and self.guard.active:
+            self.guard.deactivate(steady_now(), reason)
+            self.get_logger().info(f'contactors opened: {reason}')
+            self._publish()
+
+    def released(self) -> None:
+        """Forget the pack."""
+        clients, self._clients_of = self._clients_of, []
+        self._pending, self.guard = [], None
+        for client in clients:
+            self.destroy_client(client)
+        self._publish()
+
+    # -- in -----------------------------------------------------------------------------------
+
+    def _on_cells(self, index: int, name: str, message: ModuleCells) -> None:
+        if message.header.frame_id not in ('', name):
+            self._foreign += 1
+            return
+        self._work(
+            lambda guard: guard.on_cells(
+                index,
+                message.sequence,
+                np.asarray(message.voltages, dtype=np.float32),
+                np.asarray(message.temperatures, dtype=np.float32),
+                message.status,
+                steady_now(),
+            )
+        )
+
+    def _on_string(self, index: int, name: str, message: StringMeasurement) -> None:
+        if message.header.frame_id not in ('', name):
+            self._foreign += 1
+            return
+        self._work(
+            lambda guard: guard.on_string(
+                index, message.sequence, conversions.sample(message), steady_now()
+            )
+        )
+
+    def _tick(self) -> None:
+        self._work(lambda guard: guard.tick(steady_now()))
+        if self.guard is not None and self.guard.limits != self._limits_told:
+            self._publish_limits(self.guard)
+
+    def _work(self, call: Callable[[Guard], None]) -> None:
+        """Let the guard work; a fault of its own opens everything instead of ending the node."""
+        guard = self.guard
+        if guard is None:
+            return
+        try:
+            call(guard)
+        except Exception as error:
+            self.get_logger().error(
+                f'internal error: {traceback.format_exc()}', throttle_duration_sec=1.0
+            )
+            guard.fail(steady_now(), f'{type(error).__name__}: {error}')
+        if (guard.revision, guard.book.version) != self._told:
+            self._publish()
+
+    def _on_command(
+        self, kind: str, request: Command.Request, response: Command.Response
+    ) -> Command.Response:
+        if self.guard is None:
+            response.message = 'protection is not configured'
+            return response
+
+        def work(guard: Guard) -> None:
+            response.success, response.message = guard.command(
+                kind, request.origin, request.reason, list(request.strings), steady_now()
+            )
+
+        response.message = 'refused: internal error'
+        self._work(work)
+        self.get_logger().info(
+            f'{kind} by {request.origin or "unknown"} ({request.reason}): {response.message}'
+        )
+        return response
+
+    # -- out ----------------------------------------------------------------------------------
+
+    def _send(self, command: ContactorCommand) -> None:
+        """Call the contactor driver; whatever goes wrong shows as a missing answer."""
+        minus, precharge, plus = command.contacts
+        request = SetContactors.Request(
+            minus=minus,
+            precharge=precharge,
+            plus=plus,
+            lease=command.lease,
+            sequence=command.sequence,
+        )
+        client, pending = self._clients_of[command.string], self._pending[command.string]
+        try:
+            future = client.call_async(request)
+        except Exception as error:
+            self.get_logger().error(f'{client.srv_name}: {error!r}')
+            return
+        future.add_done_callback(partial(self._on_answer, command))
+        pending.append(future)
+        while len(pending) > PENDING:
+            client.remove_pending_request(pending.popleft())
+
+    def _on_answer(self, command: ContactorCommand, future: Future) -> None:
+        if future.exception() is not None or self.guard is None:
+            return
+        pending = self._pending[command.string]
+        if future in pending:
+            pending.remove(future)
+        answer = future.result()
+        self._work(
+            lambda guard: guard.on_answer(
+                command.string, command.sequence, answer.accepted, answer.message, steady_now()
+            )
+        )
+
+    def _publish(self) -> None:
+        """Tell state, faults and limits, and log what is new."""
+        self._sequence += 1
+        stamp = self.get_clock().now()
+        guard = self.guard
+        if guard is None:
+            message = ProtectionState(state_name='UNCONFIGURED', sequence=self._sequence)
+            message.header.stamp = stamp.to_msg()
+            self._state_publisher.publish(message)
+            return
+        self._told = (guard.revision, guard.book.version)
+        faults = guard.book.listing()
+        message = conversions.state_message(guard, faults)
+        message.header.stamp = stamp.to_msg()
+        message.sequence = self._sequence
+        self._state_publisher.publish(message)
+        told = Faults(sequence=self._sequence)
+        told.header.stamp = stamp.to_msg()
+        told.faults = conversions.fault_messages(faults, guard.now, stamp.nanoseconds)
+        self._faults_publisher.publish(told)
+        self._publish_limits(guard)
+        self._log(guard)
+
+    def _publish_limits(self, guard: Guard) -> None:
+        self._limits_told = guard.limits
+        stamp = self.get_clock().now().to_msg()
+        self._sequence += 1
+        self._limits_publisher.publish(
+            conversions.limits_message(guard.limits, stamp, self._sequence, VALID_FOR)
+        )
+
+    def _log(self, guard: Guard) -> None:
+        logger = self.get_logger()
+        events, guard.book.events = guard.book.events, []
+        for level, text in events[:LINES]:
+            if level is None:
+                logger.info(text)
+            else:
+                (logger.error if level is Level.MSL else logger.warning)(text)
+        if len(events) > LINES:
+            logger.warning(f'and {len(events) - LINES} more changes of faults')
+        for string in guard.strings:
+            name, state = string.string.name, string.state.name
+            if self._told_states.get(name) != state:
+                self._told_states[name] = state
+                logger.info(f'string {name}: {state}, {string.reason}')
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node."""
+    return run_node(ProtectionNode, args)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One string: its readings, its contactor sequence, its lease, and the faults of all three."""
+
+import math
+from dataclasses import replace
+
+from dbms_pack import Level, String
+
+from .contactors import Sequence, State
+from .faults import Fault, FaultBook, Place
+from .lease import LeaseKeeper
+from .measurements import Contact, Interlock, Reading, StringData, StringSample
+
+# Faults that forbid waiting: everything opens at once, whatever the current. See
+# docs/protection.md for the reasons.
+IMMEDIATE = frozenset({
+    'SHORT_CIRCUIT',
+    'OVERCURRENT_CHARGE',
+    'OVERCURRENT_DISCHARGE',
+    'CELL_OVERVOLTAGE',
+    'INTERLOCK_OPEN',
+    'CONTACTOR_FEEDBACK',
+    'CONTACTOR_WELDED',
+    'CONTACTOR_DRIVER_LOST',
+    'CONTACTOR_REFUSED',
+    'LEASE_EXPIRED',
+    'PRECHARGE_FAILED',
+    'INTERNAL_ERROR',
+})  # fmt: skip
+# Faults that are an event: their cause is gone once the string is open and at rest.
+EVENTS = (
+    'PRECHARGE_FAILED',
+    'LEASE_EXPIRED',
+    'CONTACTOR_DRIVER_LOST',
+    'CONTACTOR_REFUSED',
+    'INTERNAL_ERROR',
+)
+# Faults that last as long as the feedback differs from the command.
+FEEDBACK = ('CONTACTOR_FEEDBACK', 'CONTACTOR_WELDED')
+# String voltage and the sum of its cells may differ by this share before the sensor is doubted.
+PLAUSIBLE = 0.05
+
+
+class StringGuard:
+    """Drives the contactors of one string by what is known of it. Times in s, never back."""
+
+    def __init__(
+        self, string: String, book: FaultBook, keeper: LeaseKeeper, data: StringData, now: float
+    ) -> None:
+        self.string = string
+        self.place = Place(string.name)
+        self.sequence = Sequence(string.contactors, now)
+        self.data = data
+        self.reading = Reading()
+        self._book = book
+        self._keeper = keeper
+        self._interlock_fitted = False
+        self._supply_low = False
+        self._had_expired = False
+
+    @property
+    def faulted(self) -> bool:
+        """Tell whether MSL faults keep it open."""
+        return self._book.blocks(self.string.name)
+
+    @property
+    def state(self) -> State:
+        """State as others see it."""
+        state = self.sequence.state
+        return State.FAULTED if state is State.OPEN and self.faulted else state
+
+    @property
+    def reason(self) -> str:
+        """Why it is in this state."""
+        if self.state is State.FAULTED:
+            return self._book.blocking(self.string.name)[0].text
+        return self.sequence.reason
+
+    def lease_held(self, now: float) -> bool:
+        """Tell whether a granted lease holds contactors closed."""
+        return self._keeper.holds(now)
+
+    def receive(self, sample: StringSample, now: float) -> None:
+        """Take over a measurement and the flags in it."""
+        self.data.put(sample, now)
+        if sample.lease_expired and not self._had_expired and self.sequence.closed:
+            self.trouble('LEASE_EXPIRED', 'the contactor unit opened by itself', now)
+        self._had_expired = sample.lease_expired
+        self._supply_low = sample.supply_low
+        self._flag('COIL_FAULT', Level.MSL, sample.coil_fault, now)
+        self._flag('SUPPLY_LOW', Level.MOL, sample.supply_low, now)
+        self._flag('CURRENT_SENSOR_FAULT', Level.MOL, sample.sensor_fault, now)
+
+    def answer(self, sequence: int, accepted: bool, message: str, now: float) -> None:
+        """Take the contactor driver's answer."""
+        found = self._keeper.answer(sequence, accepted, message)
+        if found is not None:
+            self.trouble(found.name, found.text, now)
+
+    def run(self, now: float, joining: bool, cell_sum: float, obstacle: str, renew: bool) -> bool:
+        """Do what has to be done now; tell whether anything new was commanded.
+
+        `joining`: another string holds the link; `cell_sum`: of the string's cells in V, NaN not
+        known; `obstacle`: why it must not go on connecting; `renew`: the lease may be renewed.
+        """
+        sequence = self.sequence
+        self.reading = reading = self._read(now, cell_sum)
+        found = self._keeper.lapsed(now)
+        if found is not None:
+            self.trouble(found.name, found.text, now)
+        self._check_interlock(now)
+        self.obey(now)
+        if obstacle and sequence.connecting:
+            sequence.open(now, f'connecting given up: {obstacle}')
+        for trouble in sequence.step(now, reading, joining):
+            self.trouble(trouble.name, trouble.text, now)
+        self.obey(now)
+        sent = self._keeper.sync(sequence.command, now, renew)
+        self._settle(now)
+        return sent
+
+    def obey(self, now: float) -> None:
+        """Leave or open for the faults that stand."""
+        if self.sequence.at_rest or not self.faulted:
+            return
+        faults = self._book.blocking(self.string.name)
+        urgent = next((fault for fault in faults if fault.name in IMMEDIATE), None)
+        if urgent is not None:
+            self.sequence.open(now, urgent.text)
+        else:
+            self.sequence.leave(now, faults[0].text, self.reading)
+
+    def trip(self, now: float) -> bool:
+        """Shortest way from a new MSL fault to the wire; tell whether it commanded anything."""
+        self.obey(now)
+        return self._keeper.sync(self.sequence.command, now, False)
+
+    def shut(self, now: float, reason: str) -> bool:
+        """Open at once, whatever the current; tell whether anything new was commanded."""
+        self.sequence.open(now, reason)
+        return self._keeper.sync(self.sequence.command, now, False)
+
+    def refusal(self, joining: bool, obstacle: str) -> str:
+        """Say why it must not be connected now; '' if it may."""
+        if not self.sequence.at_rest:
+            return f'is {self.sequence.state.name.lower().replace("_", " ")}'
+        if self.faulted:
+            names = [fault.text for fault in self._book.blocking(self.string.name)[:3]]
+            return f'faults stand: {"; ".join(names)}'
+        if obstacle:
+            return obstacle
+        if self.reading.contacts != (Contact.OPEN,) * 3:
+            return 'its contactors do not all read open'
+        if self._supply_low:
+            return 'the supply of its contactor unit is too low'
+        if joining:
+            return self.sequence.may_close_on(self.reading, True)
+        return ''
+
+    def unready(self) -> str:
+        """Say which measurement of the string itself is missing for connecting."""
+        reading = self.reading
+        named = (
+            ('current', reading.current),
+            ('string voltage', reading.string_voltage),
+            ('link voltage', reading.link_voltage),
+        )
+        missing = [name for name, value in named if math.isnan(value)]
+        if missing:
+            return f'{" and ".join(missing)} not measured, or not plausible'
+        if self._interlock_bad():
+            return 'the interlock loop does not read closed'
+        return ''
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _read(self, now: float, cell_sum: float) -> Reading:
+        reading = self.data.reading(now)
+        if self.sequence.state is State.CONNECTED:
+            return reading
+        # Before plus closes, two sensor wires that are off both read 0 V and look precharged:
+        # the cells know better.
+        allowed = max(PLAUSIBLE * cell_sum, self.string.contactors.precharge.voltage)
+        if abs(reading.string_voltage - cell_sum) <= allowed:
+            return reading
+        return replace(reading, string_voltage=math.nan)
+
+    def _interlock_bad(self) -> bool:
+        interlock = self.reading.interlock
+        if interlock == Interlock.UNKNOWN:
+            return self._interlock_fitted
+        return interlock != Interlock.CLOSED
+
+    def _check_interlock(self, now: float) -> None:
+        if self.reading.interlock != Interlock.UNKNOWN:
+            self._interlock_fitted = True
+        moving = not self.sequence.at_rest
+        if self.reading.interlock == Interlock.OPEN or (moving and self._interlock_bad()):
+            self._put('INTERLOCK_OPEN', Level.MSL, 'interlock loop is not closed', moving, now)
+        else:
+            self._book.end('INTERLOCK_OPEN', Level.MSL, self.place)
+
+    def trouble(self, name: str, text: str, now: float) -> None:
+        """Raise a latched MSL fault of this string."""
+        self._put(name, Level.MSL, text, True, now)
+
+    def _flag(self, name: str, level: Level, active: bool, now: float) -> None:
+        if active:
+            self._put(name, level, 'reported by the unit', level is Level.MSL, now)
+        else:
+            self._book.end(name, level, self.place)
+
+    def _put(self, name: str, level: Level, cause: str, latched: bool, now: float) -> None:
+        self._book.put(
+            Fault(
+                name, level, self.place, math.nan, math.nan, '', now, now,
+                latched=latched, cause=cause,
+            )
+        )  # fmt: skip
+
+    def _settle(self, now: float) -> None:
+        """End the faults whose cause is gone."""
+        if not self.sequence.deviating():
+            for name in FEEDBACK:
+                self._book.end(name, Level.MSL, self.place)
+        if self.sequence.at_rest:
+            for name in EVENTS:
+                self._book.end(name, Level.MSL, self.place)
+        if self._keeper.driver_silent(now):
+            text = 'contactor driver does not answer'
+            self._put('CONTACTOR_DRIVER_LOST', Level.RSL, text, False, now)
+        else:
+            self._book.end('CONTACTOR_DRIVER_LOST', Level.RSL, self.place)
