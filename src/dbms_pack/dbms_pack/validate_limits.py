@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of protection limits against each other, the cell, and the sensors."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .document import Document
+from .errors import Problem
+from .model import CellModel
+
+Data = Mapping[str, Any]
+
+LEVELS = ('mol', 'rsl', 'msl')
+RISING = (
+    'cell_overvoltage',
+    'overtemperature_charge',
+    'overtemperature_discharge',
+    'overcurrent_charge',
+    'overcurrent_discharge',
+)
+FALLING = ('cell_undervoltage', 'undertemperature_charge', 'undertemperature_discharge')
+PAIRS = (
+    ('cell_overvoltage', 'cell_undervoltage'),
+    ('overtemperature_charge', 'undertemperature_charge'),
+    ('overtemperature_discharge', 'undertemperature_discharge'),
+)
+# A trip further outside of the cell's service voltages than this protects nothing.
+OVERVOLTAGE_MARGIN = 0.15  # V
+UNDERVOLTAGE_MARGIN = 0.3  # V
+
+
+def unit_of(quantity: str) -> str:
+    """Return the unit of a limited quantity."""
+    if 'voltage' in quantity:
+        return 'V'
+    return 'degC' if 'temperature' in quantity else 'A'
+
+
+def check_limits(document: Document, data: Data, cell: CellModel | None) -> Iterator[Problem]:
+    """Yield every limit that is right by itself and wrong beside the others."""
+    limits = data.get('limits') or {}
+    for quantity in RISING:
+        yield from _check_order(document, limits, quantity, rising=True)
+    for quantity in FALLING:
+        yield from _check_order(document, limits, quantity, rising=False)
+    for over, under in PAIRS:
+        yield from _check_window(document, limits, over, under)
+    yield from _check_currents(document, data, limits)
+    if cell is not None:
+        yield from _check_cell(document, limits, cell)
+
+
+def _get(limits: Data, quantity: str, level: str, key: str = 'at') -> float | None:
+    value = ((limits.get(quantity) or {}).get(level) or {}).get(key)
+    return None if value is None else float(value)
+
+
+def _check_order(
+    document: Document, limits: Data, quantity: str, rising: bool
+) -> Iterator[Problem]:
+    known = [(level, _get(limits, quantity, level)) for level in LEVELS]
+    ordered = [(level, at) for level, at in known if at is not None]
+    unit = unit_of(quantity)
+    for (lower, before), (level, at) in zip(ordered, ordered[1:], strict=False):
+        if (at > before) != rising or at == before:
+            word = 'above' if rising else 'below'
+            allowed = f'{word} {lower} at {before:g} {unit}: a worse level begins later'
+            yield document.problem(
+                ('limits', quantity, level, 'at'), f'{at:g} {unit}', allowed
+            )
+
+
+def _check_window(document: Document, limits: Data, over: str, under: str) -> Iterator[Problem]:
+    """Between over and under there is a range in which every level has ended.
+
+    Without it, a limit could only end where its opposite has begun.
+    """
+    ceiling = _release(limits, over, -1.0)
+    floor = _release(limits, under, 1.0)
+    if ceiling and floor and min(ceiling)[0] <= max(floor)[0]:
+        (high, high_level), (low, low_level) = min(ceiling), max(floor)
+        unit = unit_of(over)
+        yield document.problem(
+            ('limits', over, high_level, 'hysteresis'),
+            f'{over} {high_level} ends at {high:g} {unit}',
+            f'above {low:g} {unit}, where {under} {low_level} ends: '
+            'change `at` or `hysteresis` of either',
+        )
+
+
+def _release(limits: Data, quantity: str, sign: float) -> list[tuple[float, str]]:
+    ends = []
+    for level in LEVELS:
+        at, hysteresis = _get(limits, quantity, level), _get(limits, quantity, level, 'hysteresis')
+        if at is not None and hysteresis is not None:
+            ends.append((at + sign * hysteresis, level))
+    return ends
+
+
+def _check_currents(document: Document, data: Data, limits: Data) -> Iterator[Problem]:
+    quantities = ('overcurrent_charge', 'overcurrent_discharge', 'short_circuit')
+    for quantity in quantities:
+        for level in LEVELS:
+            at = _get(limits, quantity, level)
+            hysteresis = _get(limits, quantity, level, 'hysteresis')
+            if at is not None and hysteresis is not None and hysteresis >= at:
+                allowed = f'less than `at` of {at:g} A, else the level never ends'
+                key = ('limits', quantity, level, 'hysteresis')
+                yield document.problem(key, f'{hysteresis:g} A', allowed)
+    short = _get(limits, 'short_circuit', 'msl')
+    rest = limits.get('rest_current')
+    for quantity in quantities[:2]:
+        trip, first = _get(limits, quantity, 'msl'), _get(limits, quantity, 'mol')
+        if short is not None and trip is not None and short <= trip:
+            allowed = f'above {quantity} msl at {trip:g} A'
+            yield document.problem(('limits', 'short_circuit', 'msl', 'at'), f'{short:g} A', allowed)
+        if rest is not None and first is not None and rest >= first:
+            allowed = f'below {quantity} mol at {first:g} A'
+            yield document.problem(('limits', 'rest_current'), f'{rest:g} A', allowed)
+    yield from _check_ranges(document, data, limits, quantities)
+
+
+def _check_ranges(
+    document: Document, data: Data, limits: Data, quantities: tuple[str, ...]
+) -> Iterator[Problem]:
+    """What no sensor can see, no limit can stop."""
+    spans = [
+        (string['current_sensor']['range'], string.get('name') or '')
+        for string in data.get('strings') or []
+        if string and (string.get('current_sensor') or {}).get('range') is not None
+    ]
+    if not spans:
+        return
+    span, name = min(spans)
+    for quantity in quantities:
+        at = _get(limits, quantity, 'msl')
+        if at is not None and at > span:
+            allowed = f'at most {span:g} A, the range of the current sensor of string {name}'
+            yield document.problem(('limits', quantity, 'msl', 'at'), f'{at:g} A', allowed)
+
+
+def _check_cell(document: Document, limits: Data, cell: CellModel) -> Iterator[Problem]:
+    """Voltage limits are about this cell and not another chemistry."""
+    top = cell.voltage_max + OVERVOLTAGE_MARGIN
+    bottom = cell.voltage_min - UNDERVOLTAGE_MARGIN
+    middle = cell.voltage_nominal
+    over, under = 'cell_overvoltage', 'cell_undervoltage'
+    # Half a millivolt of tolerance: 4.2 + 0.15 is not 4.35 in binary.
+    rules = (
+        (over, 'msl', lambda at: at <= top + 5e-4, f'at most {top:.4g} V, {OVERVOLTAGE_MARGIN} V above the highest service voltage'),
+        (over, 'mol', lambda at: at > middle, f'above {middle:g} V, the nominal voltage'),
+        (under, 'msl', lambda at: at >= bottom - 5e-4, f'at least {bottom:.4g} V, {UNDERVOLTAGE_MARGIN} V below the lowest service voltage'),
+        (under, 'mol', lambda at: at < middle, f'below {middle:g} V, the nominal voltage'),
+    )  # fmt: skip
+    for quantity, level, right, allowed in rules:
+        at = _get(limits, quantity, level)
+        if at is not None and not right(at):
+            key = ('limits', quantity, level, 'at')
+            yield document.problem(key, f'{at:g} V', f'{allowed} of cell {cell.name}')
