@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the virtual units measure: a cell model under load, or a recording.
+
+A feed is stepped in wall time; its cells live in battery time, `time_scale` times as fast. The
+link (precharge, joining) stays in wall time.
+"""
+
+import math
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from dbms_pack.model import Pack
+
+from dbms_sim.link import Contacts, Link
+from dbms_sim.loads import Load, PackView
+from dbms_sim.plant import Plant
+from dbms_sim.playback import Recording
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+MAX_STEP = 2.0  # s of battery time: an RC pair is exact for any, the OCV is not
+BLEED_RESISTANCE = 33.0  # Ohm, balancing resistor of a board
+
+
+class Feed(Protocol):
+    """A source of what is measured. Arrays are in pack order; NaN is not measured."""
+
+    position: float  # s, battery time
+    voltages: FloatArray  # (cells,) V
+    temperatures: FloatArray  # (sensors,) degC
+    currents: FloatArray  # (strings,) A, positive = charging
+    string_voltages: FloatArray  # (strings,) V
+    link_voltage: float  # V
+
+    def advance(
+        self, dt: float, time_scale: float, contacts: Contacts, bleeding: BoolArray
+    ) -> list[str]:
+        """Go on by `dt` s of wall time as the contacts are; return what is worth telling."""
+
+    def follow(
+        self, dt: float, time_scale: float, currents: FloatArray, bleeding: BoolArray,
+        connected: bool,
+    ) -> list[str]:
+        """Go on with string currents that were measured by somebody else."""
+
+    def describe(self) -> dict[str, str]:
+        """Return what a person wants to see of it."""
+
+
+class ModelFeed:
+    """A cell model under a load profile."""
+
+    def __init__(self, pack: Pack, load: Load, initial_soc: float = 0.8, seed: int = 0) -> None:
+        self._plant = Plant(pack, initial_soc, seed)
+        self._load = load
+        self._link = Link(pack.cell.voltage_nominal * pack.strings[0].cells)
+        self._load_current = 0.0
+        self.position = 0.0
+        self.currents = np.zeros(len(pack.strings))
+
+    @property
+    def plant(self) -> Plant:
+        """The cells themselves: what an estimator would like to know."""
+        return self._plant
+
+    @property
+    def voltages(self) -> FloatArray:
+        return self._plant.voltages
+
+    @property
+    def temperatures(self) -> FloatArray:
+        return self._plant.sensor_temperatures
+
+    @property
+    def string_voltages(self) -> FloatArray:
+        return self._plant.string_voltages
+
+    @property
+    def link_voltage(self) -> float:
+        return self._link.voltage
+
+    def advance(
+        self, dt: float, time_scale: float, contacts: Contacts, bleeding: BoolArray
+    ) -> list[str]:
+        """Step cells, link and load, in as many steps as the time scale needs."""
+        count, part = _steps(dt * time_scale)
+        for _ in range(count):
+            self._load_current = self._demand() if contacts.any_main else 0.0
+            step = self._plant.prepare(part)
+            emf, resistance = self._plant.sources(step)
+            self.currents = self._link.solve(
+                dt / count, contacts, emf, resistance, self._load_current
+            )
+            self._plant.advance(step, self.currents, self._bleed(bleeding))
+            self.position += part
+        return []
+
+    def follow(
+        self, dt: float, time_scale: float, currents: FloatArray, bleeding: BoolArray,
+        connected: bool,
+    ) -> list[str]:
+        """Step the cells with given string currents; there is no link here."""
+        count, part = _steps(dt * time_scale)
+        self.currents = np.nan_to_num(currents)
+        for _ in range(count):
+            self._plant.advance(self._plant.prepare(part), self.currents, self._bleed(bleeding))
+            self.position += part
+        return []
+
+    def describe(self) -> dict[str, str]:
+        return {
+            'feed': 'cell model',
+            'load_current': f'{self._load_current:.3f}',
+            'soc_mean': f'{self._plant.soc.mean():.4f}',
+        }
+
+    def _demand(self) -> float:
+        plant = self._plant
+        view = PackView(
+            float(plant.soc.mean()), float(plant.soc.min()), float(plant.voltages.max())
+        )
+        return self._load.current(self.position, view)
+
+    def _bleed(self, bleeding: BoolArray) -> FloatArray:
+        return np.where(bleeding, self._plant.voltages / BLEED_RESISTANCE, 0.0)
+
+
+class RecordingFeed:
+    """A recording as it was measured, sample by sample, never interpolated.
+
+    It runs while a string is connected and is frozen while none is: the cells then show the row
+    it stopped at, and no current flows. After its last row likewise.
+    """
+
+    def __init__(self, recording: Recording, pack: Pack) -> None:
+        self._recording = recording
+        self._starts = np.array([string.cell_slice.start for string in pack.strings])
+        self._link = Link(pack.cell.voltage_nominal * pack.strings[0].cells)
+        self._running = False
+        self.ended = False
+        self.position = float(recording.time[0])
+        self.currents = np.zeros(len(pack.strings))
+
+    @property
+    def _row(self) -> int:
+        return self._recording.row(self.position)
+
+    @property
+    def voltages(self) -> FloatArray:
+        return self._recording.voltages[self._row]
+
+    @property
+    def temperatures(self) -> FloatArray:
+        return self._recording.temperatures[self._row]
+
+    @property
+    def string_voltages(self) -> FloatArray:
+        return np.add.reduceat(self.voltages, self._starts)
+
+    @property
+    def link_voltage(self) -> float:
+        return self._link.voltage
+
+    def advance(
+        self, dt: float, time_scale: float, contacts: Contacts, bleeding: BoolArray
+    ) -> list[str]:
+        """Play on while a string is connected; bleeding changes nothing that was measured."""
+        told = self._play(dt * time_scale, contacts.any_main)
+        emf = np.nan_to_num(self.string_voltages)
+        if contacts.any_main:
+            recorded = self._current() if self._running else np.zeros(len(emf))
+            self.currents = np.where(contacts.main, recorded, 0.0)
+            self._link.voltage = float(emf[contacts.main].mean())
+        else:
+            self.currents = self._link.solve(dt, contacts, emf, np.zeros(len(emf)), 0.0)
+        return told
+
+    def follow(
+        self, dt: float, time_scale: float, currents: FloatArray, bleeding: BoolArray,
+        connected: bool,
+    ) -> list[str]:
+        """Play on while somebody else's contactors are closed."""
+        self.currents = currents
+        return self._play(dt * time_scale, connected)
+
+    def describe(self) -> dict[str, str]:
+        state = 'ended' if self.ended else 'running' if self._running else 'frozen'
+        return {
+            'feed': f'recording {self._recording.path.name}',
+            'recording': state,
+            'recording_end': f'{self._recording.time[-1]:.1f}',
+        }
+
+    def _current(self) -> FloatArray:
+        return self._recording.current[self._row]
+
+    def _play(self, dt: float, connected: bool) -> list[str]:
+        if self.ended:
+            return []
+        if connected and not self._running:
+            self._running = True
+            return [f'recording runs from t={self.position:.1f} s']
+        if not connected:
+            if not self._running:
+                return []
+            self._running = False
+            return [
+                f'recording stopped at t={self.position:.1f} s because the contactors opened'
+            ]
+        end = float(self._recording.time[-1])
+        self.position = min(self.position + dt, end)
+        if self.position < end:
+            return []
+        self.ended, self._running = True, False
+        return [f'recording ended at t={end:.1f} s']
+
+
+def _steps(dt: float) -> tuple[int, float]:
+    """Return in how many steps of what length `dt` is to be gone."""
+    count = max(1, math.ceil(dt / MAX_STEP))
+    return count, dt / count

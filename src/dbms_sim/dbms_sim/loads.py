@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load profiles: what the machine around the pack draws and feeds. A, positive = charging."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from dbms_pack.model import CellModel, Pack
+
+from dbms_sim.playback import Recording, read_profile
+
+EMPTY, FULL = 0.25, 0.9  # SOC between which a machine goes to and fro
+TAPER = 0.1  # V below the charger's voltage where its current begins to fall
+CHARGE_END = 0.05  # C, a charge is over below this
+
+
+@dataclass(frozen=True)
+class PackView:
+    """What a load may know of the pack."""
+
+    soc: float  # mean, 0..1
+    lowest_soc: float
+    highest_voltage: float  # V, of a cell
+
+
+class Load(Protocol):
+    """A load profile. `time` is battery time in s and does not run backwards."""
+
+    def current(self, time: float, pack: PackView) -> float:
+        """Return the current at the pack's terminals in A, positive = charging."""
+
+
+class Constant:
+    """The same current for ever; `rest` is 0 A."""
+
+    def __init__(self, current: float) -> None:
+        self._current = current
+
+    def current(self, time: float, pack: PackView) -> float:
+        return self._current
+
+
+class Charger:
+    """Constant current, then constant voltage by the highest cell."""
+
+    def __init__(self, cell: CellModel, current: float) -> None:
+        self._current = current
+        # A little below the cell's own end: a charger leaves room for the guard.
+        self._voltage = cell.voltage_max - 0.05 * (cell.voltage_max - cell.voltage_min)
+
+    def current(self, pack: PackView) -> float:
+        left = (self._voltage - pack.highest_voltage) / TAPER
+        return self._current * min(max(left, 0.0), 1.0)
+
+
+class Mission:
+    """A machine that works for a while and charges for a while, for ever.
+
+    `work` gives the current of a time within the work; a full charge follows when the pack
+    is at EMPTY.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[float], float],
+        charger: Charger,
+        work_time: float,
+        charge_time: float,
+        charge_end: float,
+    ) -> None:
+        self._work = work
+        self._charger = charger
+        self._work_time = work_time
+        self._cycle = work_time + charge_time
+        self._charge_end = charge_end
+        self._refilling = False
+
+    def current(self, time: float, pack: PackView) -> float:
+        charge = self._charger.current(pack)
+        within = time % self._cycle
+        if pack.lowest_soc <= EMPTY:
+            self._refilling = True
+        elif pack.soc >= FULL or charge < self._charge_end:
+            self._refilling = False
+        if self._refilling:
+            return charge
+        if within < self._work_time:
+            return self._work(within)
+        return charge if pack.soc < FULL and charge >= self._charge_end else 0.0
+
+
+class Profile:
+    """A recorded current over time, repeated; a value holds until the next one."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+
+    def current(self, time: float, pack: PackView) -> float:
+        recording = self._recording
+        span = recording.time[-1] - recording.time[0]
+        within = recording.time[0] + (time % span if span > 0 else 0.0)
+        return float(recording.current[recording.row(within), 0])
+
+
+def robot(pack: Pack) -> Load:
+    """Two minutes of driving in pulses, with braking, then a minute at the dock."""
+    capacity = pack.capacity
+
+    def drive(time: float) -> float:
+        phase = time % 12.0
+        if phase < 3.0:
+            rate = -0.9  # speeding up
+        elif phase < 8.0:
+            rate = -0.35 - 0.1 * math.sin(time)
+        elif phase < 9.5:
+            rate = 0.25  # braking feeds back
+        else:
+            rate = -0.1  # at a stand, computers on
+        return rate * capacity
+
+    charger = Charger(pack.cell, 0.4 * capacity)
+    return Mission(drive, charger, 120.0, 60.0, CHARGE_END * capacity)
+
+
+def marine(pack: Pack) -> Load:
+    """Cruise with manoeuvres and hotel load, then shore power."""
+    capacity = pack.capacity
+
+    def voyage(time: float) -> float:
+        if time < 120.0 or time > 1080.0:  # leaving and entering harbour
+            return (-0.5 if time % 30.0 < 8.0 else -0.1) * capacity
+        return (-0.3 - 0.05 * math.sin(time / 7.0)) * capacity
+
+    charger = Charger(pack.cell, 0.3 * capacity)
+    return Mission(voyage, charger, 1200.0, 600.0, CHARGE_END * capacity)
+
+
+NAMES = "'robot', 'marine', 'rest', 'constant:AMPERES', or a CSV file with time and current"
+
+
+def make_load(name: str, pack: Pack) -> Load:
+    """Return the load profile of that name; ValueError says which there are."""
+    if name == 'robot':
+        return robot(pack)
+    if name == 'marine':
+        return marine(pack)
+    if name == 'rest':
+        return Constant(0.0)
+    if name.startswith('constant:'):
+        text = name.removeprefix('constant:')
+        try:
+            current = float(text)
+        except ValueError:
+            current = math.nan
+        if not np.isfinite(current):
+            raise ValueError(f"load '{name}': '{text}' is not a current in A, such as -20")
+        return Constant(current)
+    if Path(name).suffix in ('.csv', '.gz'):
+        return Profile(read_profile(Path(name)))
+    raise ValueError(f"load '{name}' is not known; there are {NAMES}")

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole pack that is not there: its units on their buses, without a clock, a bus or ROS.
+
+    pack = load_pack('robot_13s')
+    world = World(pack, ModelFeed(pack, make_load('robot', pack)))
+    for frame in world.step(now):    # every 10 ms or so; now: s on a steady clock
+        send(frame)                  # frame.bus, frame.can_id, frame.data
+    world.receive(frame, now)        # each frame that somebody else sent
+"""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
+
+import numpy as np
+from cantools.database.can import Database
+from dbms_pack.model import Pack
+
+from dbms_sim import wire
+from dbms_sim.boards import CellOffset, VirtualBoard
+from dbms_sim.contactor_unit import VirtualContactorUnit
+from dbms_sim.current_sensor import VirtualCurrentSensor
+from dbms_sim.feeds import Feed
+from dbms_sim.link import Contacts
+from dbms_sim.listener import Listener
+from dbms_sim.wire import Frame
+
+MAX_STALL = 1.0  # s: a longer gap between two steps is not simulated
+INRUSH_VOLTAGE = 5.0  # V between string and link at which closing is worth telling
+
+
+class Event(NamedTuple):
+    """Something worth telling, at a battery time in s."""
+
+    position: float
+    text: str
+
+
+class World:
+    """Virtual units of a pack.
+
+    `modules` are the boards that are played here, all by default. With `units` contactor units
+    and current sensors are played too; without, the boards take current and contactors from what
+    the bus says of them, so that a board can be a process of its own.
+    """
+
+    def __init__(
+        self,
+        pack: Pack,
+        feed: Feed,
+        *,
+        modules: Collection[str] | None = None,
+        units: bool = True,
+        time_scale: float = 1.0,
+        database: Database | None = None,
+    ) -> None:
+        db = database or wire.database()
+        self.pack = pack
+        self.feed = feed
+        self.time_scale = time_scale
+        self.events: deque[Event] = deque(maxlen=1000)
+        self.told = 0  # events ever, so that a reader knows what is new
+        self.boards = _make_boards(pack, db, modules)
+        self.units: dict[str, VirtualContactorUnit] = {}
+        self.sensors: dict[str, VirtualCurrentSensor] = {}
+        if units:
+            for string in pack.strings:
+                self.units[string.name] = VirtualContactorUnit(string.contactors, db)
+                self.sensors[string.name] = VirtualCurrentSensor(string.current_sensor, db)
+        self._heard = [] if units else [Listener(string, db) for string in pack.strings]
+        self._receivers = self._make_receivers()
+        self._bleeding = np.zeros(pack.cells, dtype=bool)
+        self._last: float | None = None
+        self._bleeding_bits = dict.fromkeys(self.boards, 0)
+        self._closed = {name: unit.closed for name, unit in self.units.items()}
+        self._main = np.zeros(len(pack.strings), dtype=bool)
+
+    def step(self, now: float) -> list[Frame]:
+        """Go on to `now`, s on a steady clock, and return the frames that are due."""
+        dt = self._elapsed(now)
+        frames: list[Frame] = []
+        for unit in self.units.values():
+            frames += unit.step(now)
+        self._report_contactors()
+        self._see_bleeding(now)
+        for text in self._advance(dt, now):
+            self._tell(text)
+        feed = self.feed
+        strings, currents = feed.string_voltages, feed.currents
+        for index, sensor in enumerate(self.sensors.values()):
+            frames += sensor.step(
+                now, float(currents[index]), float(strings[index]), feed.link_voltage
+            )
+        voltages, temperatures = feed.voltages, feed.temperatures
+        for board in self.boards.values():
+            frames += board.step(now, voltages, temperatures)
+        return frames
+
+    def receive(self, frame: Frame, now: float) -> None:
+        """Take a frame that somebody else sent; one that is for nobody here is no matter."""
+        receiver = self._receivers.get((frame.bus, frame.can_id))
+        if receiver is not None:
+            receiver(frame.data, now)
+
+    def silence(self, modules: Iterable[str]) -> None:
+        """Pull the plug of exactly these boards; KeyError names one that is not played here."""
+        wanted = set(modules)
+        for name in wanted - set(self.boards):
+            raise KeyError(name)
+        for name, board in self.boards.items():
+            if board.silent != (name in wanted):
+                board.silent = name in wanted
+                self._tell(f'module {name} {"falls silent" if board.silent else "is back"}')
+
+    def offset_cells(self, offsets: Iterable[CellOffset]) -> None:
+        """Let boards measure exactly these cells wrongly; KeyError for one that is not here."""
+        offsets = list(offsets)
+        for offset in offsets:
+            if offset.cell > self.boards[offset.module].module.cells:
+                raise KeyError(f'{offset.module}:{offset.cell}')
+        for board in self.boards.values():
+            board.offsets[:] = 0.0
+        for offset in offsets:
+            self.boards[offset.module].offsets[offset.cell - 1] = offset.offset
+
+    @property
+    def refused(self) -> int:
+        """Frames for units played here that did not pass the check."""
+        return sum(one.refused for one in (*self.boards.values(), *self.units.values()))
+
+    def contactors(self) -> dict[str, str]:
+        """Name the closed contactors of each string whose unit is played here."""
+        return dict(self._closed)
+
+    def _advance(self, dt: float, now: float) -> list[str]:
+        if self._heard:
+            currents = np.array([listener.current(now) for listener in self._heard])
+            connected = any(listener.main_closed(now) for listener in self._heard)
+            return self.feed.follow(dt, self.time_scale, currents, self._bleeding, connected)
+        precharge = np.array([unit.precharge_closed for unit in self.units.values()])
+        contacts = Contacts(self._main.copy(), precharge)
+        return self.feed.advance(dt, self.time_scale, contacts, self._bleeding)
+
+    def _elapsed(self, now: float) -> float:
+        last = now if self._last is None else self._last
+        self._last = max(now, last)
+        elapsed = self._last - last
+        if elapsed > MAX_STALL:
+            self._tell(f'stood still for {elapsed:.1f} s: {MAX_STALL:g} s of it are simulated')
+        return min(elapsed, MAX_STALL)
+
+    def _report_contactors(self) -> None:
+        for index, (name, unit) in enumerate(self.units.items()):
+            if unit.closed == self._closed[name]:
+                continue
+            joined = unit.main_closed and not self._main[index]
+            self._main[index] = unit.main_closed
+            self._closed[name] = unit.closed
+            why = ', lease ran out' if unit.lease_expired else ''
+            self._tell(f'string {name}: contactors {unit.closed}{why}')
+            gap = abs(float(self.feed.string_voltages[index]) - self.feed.link_voltage)
+            if joined and gap > INRUSH_VOLTAGE:
+                self._tell(f'string {name}: INRUSH, closed onto a link {gap:.1f} V away')
+
+    def _see_bleeding(self, now: float) -> None:
+        for name, board in self.boards.items():
+            bits = board.bleeding(now)
+            if bits != self._bleeding_bits[name]:
+                self._bleeding_bits[name] = bits
+                on = (bits >> np.arange(board.module.cells)) & 1
+                self._bleeding[board.module.cell_slice] = on
+
+    def _tell(self, text: str) -> None:
+        self.told += 1
+        self.events.append(Event(self.feed.position, text))
+
+    def _make_receivers(self) -> dict[tuple[str, int], Callable[[bytes, float], None]]:
+        receivers: dict[tuple[str, int], Callable[[bytes, float], None]] = {}
+        for board in self.boards.values():
+            receivers[board.module.bus, board.command_id] = board.receive
+        for string in self.pack.strings:
+            unit = self.units.get(string.name)
+            if unit is not None:
+                receivers[string.contactors.bus, unit.command_id] = unit.receive
+        for string, heard in zip(self.pack.strings, self._heard, strict=False):
+            receivers[string.current_sensor.bus, heard.current_id] = heard.receive_current
+            receivers[string.contactors.bus, heard.feedback_id] = heard.receive_feedback
+        return receivers
+
+
+def _make_boards(
+    pack: Pack, db: Database, modules: Collection[str] | None
+) -> dict[str, VirtualBoard]:
+    """Make the boards of `modules`, their scans spread evenly over the period.
+
+    The place of a board in time does not depend on which others are played with it.
+    """
+    if modules is not None:
+        for name in modules:
+            pack.module(name)
+    return {
+        module.name: VirtualBoard(module, db, module.period * index / len(pack.modules))
+        for index, module in enumerate(pack.modules)
+        if modules is None or module.name in modules
+    }
