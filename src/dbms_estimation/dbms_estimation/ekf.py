@@ -30,7 +30,7 @@ class FilterOptions:
 
     voltage_noise: float = 0.002  # V, white noise of one reading
     model_error: float = 0.010  # V, error of the OCV table and of the circuit
-    model_error_time: float = 60.0  # s, over which that error stays the same
+    model_error_time: float = 300.0  # s, over which that error stays the same
     impedance_error: float = 0.15  # relative, of R0, R1 and R2
     blind_impedance_error: float = 1.0  # the same where no temperature is measured
     current_error: float = 0.01  # relative, of the current sensor's gain and of the capacity
@@ -70,7 +70,7 @@ class CellFilter:
         self.v1 = np.zeros(cells)
         self.v2 = np.zeros(cells)
         self.covariance = np.zeros((6, cells))
-        self.innovation = np.full(cells, np.nan)
+        self.innovation: FloatArray = np.full(cells, np.nan)
         self._gated = np.zeros(cells)  # s without a believed reading
         self._seen = np.full(cells, np.nan)  # V, the last reading that was a new one
         self._seen_current = np.zeros(cells)

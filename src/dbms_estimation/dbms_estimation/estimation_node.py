@@ -2,6 +2,7 @@
 """Node `estimation`: from module scans and string currents to cells/state and battery_state."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -30,7 +31,7 @@ class EstimationNode(Node):
     Scans are noted as they arrive; a steady timer advances the filter and publishes.
     """
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__('estimation', **kwargs)
         name = declare(self, 'pack', '', 'Path of a pack file, or name of a shipped one.')
         rate = declare(self, 'rate', 10.0, 'Updates per s.', minimum=0.1, maximum=100.0)
