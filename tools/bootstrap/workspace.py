@@ -13,6 +13,9 @@ from .errors import BootstrapError
 from .layout import Layout, read_stamp, write_stamp
 from .process import Runner, StepFailed
 
+# Older kernels cut the line after 127 characters.
+_LONGEST_FIRST_LINE = 127
+
 # Installed from the top level by dbms_bringup, so they count as its sources.
 _SHARED = ('launch', 'config')
 _SKIPPED = {'__pycache__', 'test', 'tests', '.git', '.mypy_cache', '.pytest_cache', '.ruff_cache'}
@@ -107,7 +110,32 @@ def build(
         error.message = f'the workspace does not build ({error.message})'
         error.remedy = 'mend what the log names; ./dbms build --clean starts from nothing'
         raise
+    mend_scripts(layout)
     write_stamp(layout.stamp('build'), {**key, 'packages': names})
+
+
+def mend_scripts(layout: Layout) -> int:
+    """Make installed scripts start where the kernel cannot follow their first line.
+
+    It takes neither blanks nor great length in the path of an interpreter.
+    """
+    mended = 0
+    for path in layout.install.glob('lib/*/*'):
+        if not path.is_file() or path.suffix == '.so':
+            continue
+        with path.open('rb') as file:
+            first = file.readline(4096).decode(errors='replace').rstrip()
+        interpreter = first[2:].strip().strip('"')
+        if first[:2] != '#!' or interpreter != str(layout.python):
+            continue
+        if ' ' not in interpreter and len(first) <= _LONGEST_FIRST_LINE:
+            continue
+        rest = path.read_text(encoding='utf-8').split('\n', 1)[1]
+        # A shell reads the second line as exec, Python all four as a comment and a string.
+        start = f"#!/bin/sh\n'''exec' \"{interpreter}\" \"$0\" \"$@\"\n' '''\n"
+        path.write_text(start + rest, encoding='utf-8')
+        mended += 1
+    return mended
 
 
 def _drop_stale(layout: Layout, key: Mapping[str, object], names: list[str]) -> None:
