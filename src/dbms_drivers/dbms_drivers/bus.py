@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from enum import Enum
+from typing import Any
 
 import can
 
@@ -47,7 +48,7 @@ def open_bus(bus: Bus) -> can.BusABC:
         return SocketcandBus(**arguments)
     opened: can.BusABC = can.Bus(**arguments)
     for name in ('serialPortOrig', '_ser'):  # slcan and serial: pyserial waits for ever to write
-        port = getattr(opened, name, None)
+        port: Any = getattr(opened, name, None)
         if hasattr(port, 'write_timeout'):
             port.write_timeout = SEND_TIMEOUT
     return opened

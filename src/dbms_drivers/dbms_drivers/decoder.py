@@ -33,7 +33,7 @@ class BusDecoder:
         for tracker in trackers:
             self._add_string(tracker)
 
-    def feed(self, can_id: int, data: bytes | bytearray, now: float) -> Output:
+    def feed(self, can_id: int, data: bytes, now: float) -> Output:
         """Take a data frame with an 11-bit id; `now` in s, steady.
 
         Returns a scan that became complete, a string with news, or None.
@@ -66,7 +66,7 @@ class BusDecoder:
         elif message.is_fd:
             self.statistics.fd += 1
         else:
-            return self.feed(message.arbitration_id, message.data, now)
+            return self.feed(message.arbitration_id, bytes(message.data), now)
         return None
 
     def _add_module(self, assembler: ModuleAssembler) -> None:
