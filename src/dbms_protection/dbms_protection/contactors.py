@@ -34,6 +34,7 @@ class State(IntEnum):
 
 Contacts = tuple[bool, bool, bool]  # minus, precharge, plus; True: closed
 ALL_OPEN: Contacts = (False, False, False)
+FEEDBACK_LOST = 'CONTACTOR_FEEDBACK_LOST'
 CLOSING = (State.CLOSING_MINUS, State.PRECHARGING, State.CLOSING_PLUS, State.ENDING_PRECHARGE)
 
 
@@ -112,12 +113,15 @@ class Sequence:
     def step(self, now: float, reading: Reading, joining: bool) -> list[Trouble]:
         """Go on with what is read now; `joining`: another string holds the link.
 
-        Returns what was found wrong. The contactors are commanded open by then.
+        Returns what was found wrong. For everything that is sure the contactors are commanded
+        open by then; FEEDBACK_LOST of a connected string is left to the caller's rules.
         """
         self._trouble = []
         self._check_feedback(now, reading)
-        if self._trouble:
-            self.open(now, self._trouble[0].text)
+        # A contactor that does not say where it is may be closed: then the way out is announced.
+        sure = [trouble for trouble in self._trouble if trouble.name != FEEDBACK_LOST]
+        if sure or (self._trouble and self.state in CLOSING):
+            self.open(now, (sure or self._trouble)[0].text)
         self._handlers[self.state](now, reading, joining)
         return self._trouble
 
@@ -273,11 +277,13 @@ class Sequence:
 
 
 def _deviation(index: int, closed: bool, read: int) -> Trouble:
-    says = {Contact.UNKNOWN: 'no feedback', Contact.OPEN: 'open', Contact.CLOSED: 'closed'}
+    says = {Contact.OPEN: 'open', Contact.CLOSED: 'closed'}
     reads = says.get(read, 'a faulty feedback')
     if not closed and read == Contact.CLOSED:
         text = f'{NAMES[index]} contactor reads closed although it is commanded open'
         return Trouble('CONTACTOR_WELDED', text)
+    if read == Contact.UNKNOWN:
+        return Trouble(FEEDBACK_LOST, f'{NAMES[index]} contactor gives no feedback')
     side = 'closed' if closed else 'open'
     return Trouble(
         'CONTACTOR_FEEDBACK',

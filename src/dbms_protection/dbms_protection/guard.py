@@ -157,6 +157,8 @@ class Guard:
         if not self.active:
             return
         now = self._time.advance(now)
+        for string in self.strings:
+            string.check_lease(now)
         self.judge.elapse(now)
         for index in range(len(self.strings)):
             self._run(index, now, renew=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dbms_pack import Level, String
 
-from .contactors import Sequence, State
+from .contactors import FEEDBACK_LOST, Sequence, State
 from .faults import Fault, FaultBook, Place
 from .lease import LeaseKeeper
 from .measurements import Contact, Interlock, Reading, StringData, StringSample
@@ -36,7 +36,7 @@ EVENTS = (
     'INTERNAL_ERROR',
 )
 # Faults that last as long as the feedback differs from the command.
-FEEDBACK = ('CONTACTOR_FEEDBACK', 'CONTACTOR_WELDED')
+FEEDBACK = ('CONTACTOR_FEEDBACK', 'CONTACTOR_WELDED', FEEDBACK_LOST)
 # String voltage and the sum of its cells may differ by this share before the sensor is doubted.
 PLAUSIBLE = 0.05
 
@@ -105,9 +105,7 @@ class StringGuard:
         """
         sequence = self.sequence
         self.reading = reading = self._read(now, cell_sum)
-        found = self._keeper.lapsed(now)
-        if found is not None:
-            self.trouble(found.name, found.text, now)
+        self.check_lease(now)
         self._check_interlock(now)
         self.obey(now)
         if obstacle and sequence.connecting:
@@ -119,6 +117,12 @@ class StringGuard:
         self._settle(now)
         return sent
 
+    def check_lease(self, now: float) -> None:
+        """Raise a fault when the lease has run out although contactors should be closed."""
+        found = self._keeper.lapsed(now)
+        if found is not None:
+            self.trouble(found.name, found.text, now)
+
     def obey(self, now: float) -> None:
         """Leave or open for the faults that stand."""
         if self.sequence.at_rest or not self.faulted:
@@ -128,7 +132,7 @@ class StringGuard:
         if urgent is not None:
             self.sequence.open(now, urgent.text)
         else:
-            self.sequence.leave(now, faults[0].text, self.reading)
+            self.sequence.leave(now, faults[0].text, self.data.reading(now))
 
     def trip(self, now: float) -> bool:
         """Shortest way from a new MSL fault to the wire; tell whether it commanded anything."""
@@ -188,7 +192,9 @@ class StringGuard:
     def _interlock_bad(self) -> bool:
         interlock = self.reading.interlock
         if interlock == Interlock.UNKNOWN:
-            return self._interlock_fitted
+            # When nothing is read of the unit at all, that is what is wrong, and not the loop.
+            silent = self.reading.contacts == (Contact.UNKNOWN,) * 3
+            return self._interlock_fitted and not silent
         return interlock != Interlock.CLOSED
 
     def _check_interlock(self, now: float) -> None:
