@@ -269,8 +269,10 @@ class ProtectionNode(SafeLifecycleNode):
         for level, text in events[:LINES]:
             if level is None:
                 logger.info(text)
+            elif level is Level.MSL:  # a line for each: rclpy refuses two severities from one
+                logger.error(text)
             else:
-                (logger.error if level is Level.MSL else logger.warning)(text)
+                logger.warning(text)
         if len(events) > LINES:
             logger.warning(f'and {len(events) - LINES} more changes of faults')
         for string in guard.strings:
