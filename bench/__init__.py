@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks: every claim of speed comes from here, as a ratio against a peer of the same run."""

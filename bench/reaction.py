@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reaction time: from the bus frame that holds a bad value to the bus frame that opens.
+
+The real driver and protection nodes, a process each, and beside them in the same run the bare
+transport floor (bench/floor.py) under the same frames. Debounce is zero in the pack of the
+benchmark. Rounds alternate between the two, so that a drifting machine meets both.
+"""
+
+import argparse
+import logging
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import can
+import rclpy
+from ament_index_python.packages import get_package_prefix
+from dbms_msgs.msg import ProtectionState, StringState
+from dbms_msgs.srv import Command
+from dbms_node.qos import STATE
+from dbms_node.runtime import SWITCH_INTERVAL, make_executor, spin
+from dbms_pack import Pack, load_pack
+from rclpy.signals import SignalHandlerOptions
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from bench.pack import write_pack
+from bench.report import percentiles, write_json
+from bench.traffic import Traffic
+
+NAMESPACE = 'bench_reaction'
+ROUNDS = 4
+WARM_UP = 20  # trips that are not counted
+TRIP_TIMEOUT = 10.0  # s, a trip that takes longer ends the benchmark as failed
+BUDGET_MS = 10.0
+BUDGET_RATIO = 2.0
+
+
+class Trips:
+    """Makes one module after the other bad and takes the time until its string opens."""
+
+    def __init__(self, pack: Pack, port: int, channel: str) -> None:
+        logging.getLogger('can.interfaces.socketcand').setLevel(logging.ERROR)
+        self._bus = can.Bus(
+            interface='socketcand', channel=channel, host='127.0.0.1', port=port, tcp_tune=True
+        )
+        self.pack = pack
+        self.traffic = Traffic(pack, self._bus, self._opened)
+        self.seconds: list[float] = []
+        self._waiting: dict[int, int] = {}  # string -> its bad module
+        self._next: dict[int, float] = {}  # string -> when its next trip is due
+        self._since: dict[int, float] = {}
+        self._random = random.Random(1)
+        self.traffic.start()
+
+    def _opened(self, string: int, now: float) -> None:
+        module = self._waiting.pop(string, None)
+        if module is None:
+            return
+        sent = self.traffic.sent_bad(module)
+        if sent is not None:
+            self.seconds.append(now - sent)
+
+    def trip(self, string: int) -> None:
+        """Make a random module of this closed string bad, once the last trip is over."""
+        now = time.monotonic()
+        if string in self._waiting:
+            if now - self._since[string] > TRIP_TIMEOUT:
+                raise TimeoutError(f'string {string} did not open within {TRIP_TIMEOUT} s')
+            return
+        due = self._next.setdefault(string, now + self._random.uniform(0.05, 0.15))
+        if now < due:
+            return
+        del self._next[string]
+        per_string = len(self.pack.modules) // len(self.pack.strings)
+        module = string * per_string + self._random.randrange(per_string)
+        self._waiting[string] = module
+        self._since[string] = now
+        self.traffic.make_bad(module)
+
+    def close(self) -> None:
+        self.traffic.stop()
+        self._bus.shutdown()
+
+
+class Operator:
+    """Resets and connects a string again after each trip, as fast as protection allows."""
+
+    def __init__(self, pack: Pack) -> None:
+        self._pack = pack
+        self._node = rclpy.create_node('bench_operator', namespace=NAMESPACE)
+        self._reset = self._node.create_client(Command, 'reset_faults')
+        self._connect = self._node.create_client(Command, 'connect')
+        self._node.create_subscription(ProtectionState, 'protection/state', self._on_state, STATE)
+        self._states: list[StringState] = []
+        self._asked: dict[int, float] = {}
+        self._stop = threading.Event()
+        executor = make_executor()
+        executor.add_node(self._node)
+        self._thread = threading.Thread(target=spin, args=(executor, self._stop), daemon=True)
+        self._thread.start()
+
+    def _on_state(self, message: ProtectionState) -> None:
+        self._states = list(message.strings)
+
+    def closed(self, string: int) -> bool:
+        return bool(self._states) and self._states[string].state == StringState.CONNECTED
+
+    def drive(self, string: int) -> None:
+        """Bring the string one step nearer to being connected."""
+        now = time.monotonic()
+        if not self._states or now - self._asked.get(string, 0.0) < 0.1:
+            return
+        self._asked[string] = now
+        request = Command.Request(
+            origin='bench', reason='next trip', strings=[self._pack.strings[string].name]
+        )
+        state = self._states[string].state
+        if state == StringState.FAULTED:
+            self._reset.call_async(request)
+        elif state == StringState.OPEN:
+            self._connect.call_async(request)
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(2.0)
+        self._node.destroy_node()
+
+
+def run_round(trips: Trips, count: int, ready: Callable[[int], bool], progress) -> None:
+    """Take `count` more times with frames flowing only during the round."""
+    goal = len(trips.seconds) + count
+    deadline = time.monotonic() + 30 + count * 2.0
+    trips.traffic.run(True)
+    pause = threading.Event()
+    while len(trips.seconds) < goal:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f'{goal - len(trips.seconds)} of {count} trips did not happen')
+        for string in range(len(trips.pack.strings)):
+            if ready(string):
+                trips.trip(string)
+        progress(len(trips.seconds))
+        pause.wait(0.002)
+    trips.traffic.run(False)
+
+
+def start(stack: ExitStack, log: Path, *command: str) -> subprocess.Popen:
+    """Start a process that ends with the benchmark and says what it has to say into `log`."""
+    with log.open('w') as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+
+    def end() -> None:
+        process.terminate()
+        try:
+            process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    stack.callback(end)
+    return process
+
+
+def executable(package: str, name: str) -> str:
+    """Return the path of an installed node."""
+    return str(Path(get_package_prefix(package)) / 'lib' / package / name)
+
+
+def start_hub(stack: ExitStack) -> int:
+    """Start the hub that plays the bus and return its port."""
+    command = [executable('dbms_sim', 'can_hub'), '--port', '0']
+    hub = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    stack.callback(hub.wait)
+    stack.callback(hub.terminate)
+    assert hub.stdout is not None
+    return int(hub.stdout.readline().rpartition(':')[2])
+
+
+def start_real(stack: ExitStack, pack_file: Path, port: int) -> None:
+    """Start driver and protection as they run in service."""
+    ros = ['--ros-args', '-r', f'__ns:=/{NAMESPACE}', '-p', f'pack:={pack_file}']
+    bus = ['-p', 'bus_interface:=socketcand', '-p', f'bus_port:={port}']
+    log = pack_file.with_name
+    start(stack, log('driver.log'), executable('dbms_drivers', 'driver'), *ros, *bus)
+    guard = executable('dbms_protection', 'protection')
+    start(stack, log('protection.log'), guard, *ros, '-p', 'autostart:=true')
+
+
+def start_floor(stack: ExitStack, pack_file: Path, port: int) -> None:
+    """Start the bare transport."""
+    ros = ['--ros-args', '-r', f'__ns:=/{NAMESPACE}_floor']
+    for role in ('driver', 'guard'):
+        command = [sys.executable, '-m', 'bench.floor', role, str(pack_file), str(port), *ros]
+        start(stack, pack_file.with_name(f'floor_{role}.log'), *command)
+
+
+def print_logs(folder: Path) -> None:
+    """Print the end of what the processes said: called when the benchmark fails."""
+    for log in sorted(folder.glob('*.log')):
+        lines = log.read_text().splitlines()[-15:]
+        print(f'--- {log.name}', *lines, sep='\n', file=sys.stderr)
+
+
+def measure(arguments: argparse.Namespace) -> dict:
+    """Run all rounds and return the result."""
+    console = Console(stderr=True)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.push(lambda kind, *_: print_logs(folder) if kind else None)
+        pack_file = folder / 'reaction.yaml'
+        write_pack(
+            pack_file, arguments.strings, arguments.modules // arguments.strings, arguments.cells
+        )
+        pack = load_pack(pack_file)
+        port = start_hub(stack)
+        start_real(stack, pack_file, port)
+        start_floor(stack, pack_file, port)
+        real = Trips(pack, port, f'{pack.name}_main')
+        stack.callback(real.close)
+        floor = Trips(pack, port, 'floor')
+        stack.callback(floor.close)
+        operator = Operator(pack)
+        stack.callback(operator.close)
+        progress = stack.enter_context(Progress(console=console))
+        task = progress.add_task('trips', total=2 * arguments.trips)
+
+        def show(_count: int) -> None:
+            progress.update(task, completed=len(real.seconds) + len(floor.seconds))
+
+        def real_ready(string: int) -> bool:
+            if not operator.closed(string):
+                operator.drive(string)
+                return False
+            return real.traffic.closed[string]
+
+        def floor_ready(string: int) -> bool:
+            floor.traffic.closed[string] = True  # the floor has no state that would close it
+            return True
+
+        for trips, ready in ((real, real_ready), (floor, floor_ready)):  # discovery, caches
+            run_round(trips, WARM_UP, ready, show)
+            trips.seconds.clear()
+        share = -(-arguments.trips // ROUNDS)
+        for _ in range(ROUNDS):
+            run_round(real, share, real_ready, show)
+            run_round(floor, share, floor_ready, show)
+    return {
+        'benchmark': 'reaction',
+        'modules': arguments.modules,
+        'cells_per_module': arguments.cells,
+        'rate_hz': 1 / pack.modules[0].period,
+        'dbms': percentiles(real.seconds),
+        'floor': percentiles(floor.seconds),
+    }
+
+
+def print_table(result: dict) -> bool:
+    """Print the result and return whether it is within its budgets."""
+    table = Table(title='Reaction: bad frame on the bus -> opening frame on the bus, debounce 0')
+    for column in ('', 'trips', 'p50 [ms]', 'p99 [ms]', 'max [ms]'):
+        table.add_column(column, justify='right' if column else 'left')
+    for key, name in (('dbms', 'driver + protection'), ('floor', 'bare transport floor')):
+        row = result[key]
+        numbers = [f'{row[n]:.2f}' for n in ('p50_ms', 'p99_ms', 'max_ms')]
+        table.add_row(name, str(row['count']), *numbers)
+    ratio = {n: result['dbms'][n] / result['floor'][n] for n in ('p50_ms', 'p99_ms', 'max_ms')}
+    result['ratio'] = ratio
+    table.add_row('ratio', '', *(f'{ratio[n]:.2f}' for n in ('p50_ms', 'p99_ms', 'max_ms')))
+    console = Console()
+    console.print(table)
+    good = result['dbms']['p99_ms'] <= BUDGET_MS and ratio['p99_ms'] <= BUDGET_RATIO
+    console.print(
+        f'{result["modules"]} modules x {result["cells_per_module"]} cells at '
+        f'{result["rate_hz"]:g} Hz; aim: p99 <= {BUDGET_MS:g} ms and <= {BUDGET_RATIO:g} x floor: '
+        + ('met' if good else 'missed')
+    )
+    return good
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog='dbms bench reaction', description=__doc__)
+    parser.add_argument(
+        '--trips', type=int, default=1000, help='per contestant, default %(default)s'
+    )
+    parser.add_argument('--modules', type=int, default=32)
+    parser.add_argument('--cells', type=int, default=16, help='per module')
+    parser.add_argument('--strings', type=int, default=4, help='the modules are spread over them')
+    parser.add_argument('--json', metavar='FILE', help='write the result there too')
+    arguments = parser.parse_args(argv)
+    if arguments.modules % arguments.strings:
+        parser.error('--modules must be a multiple of --strings')
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        result = measure(arguments)
+    finally:
+        rclpy.try_shutdown()
+    print_table(result)
+    if arguments.json:
+        write_json(arguments.json, result)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
