@@ -198,11 +198,9 @@ class ModuleAssembler:
             module=self.module.name,
             time=now,
             sequence=self._sequence,
-            voltages=codec.decode_cells(
-                b''.join([part[2:] for part in parts[:cells]]), self.module.cells
-            ),
+            voltages=codec.decode_cells(b''.join(parts[:cells]), self.module.cells),
             temperatures=codec.decode_temperatures(
-                b''.join([part[2:] for part in parts[cells:-1]]), self.module.temperatures
+                b''.join(parts[cells:-1]), self.module.temperatures
             ),
             bleeding=bleeding,
             serial=serial,

@@ -58,7 +58,7 @@ class CanLink:
     """One bus with its reader thread.
 
     `receive(message, now)` is called in that thread for every frame, `changed(link)` in it after
-    every change of `state`. Neither may raise; if one does, it is counted and told to `log`.
+    every change of `state`. If one raises, it is counted. `log` is told of trouble.
     """
 
     def __init__(
@@ -202,7 +202,8 @@ class CanLink:
         self.state = state
         self.error = error or self.error
         if changed:
-            self._log(f'bus {self.bus.name}: {error or state.value}')
+            if error and state is not LinkState.CLOSED:
+                self._log(f'bus {self.bus.name}: {error}')
             try:
                 self._changed(self)
             except Exception as failure:

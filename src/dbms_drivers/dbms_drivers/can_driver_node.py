@@ -159,6 +159,7 @@ class CanDriverNode(Node):
 
     def _on_link(self, link: CanLink) -> None:
         if link.state is LinkState.UP:
+            self.get_logger().info(f'bus {link.bus.name} is up: {link.bus.interface}')
             self._keeper.resend(link.bus.name)
 
     def _send(self, bus: str, can_id: int, data: bytes) -> bool:

@@ -86,7 +86,7 @@ def test_identity(cells, temperatures, serial):
 def test_cells(raw, count):
     values = {f'Cell{i + 1}': value * 1e-4 for i, value in enumerate(raw)}
     _, data = encode('ModuleCells1', 0, 1, **values)
-    found = codec.decode_cells(data[2:], count)
+    found = codec.decode_cells(data, count)
     np.testing.assert_array_equal(found, (np.array(raw[:count]) * 1e-4).astype(np.float32))
 
 
@@ -94,18 +94,18 @@ def test_cells(raw, count):
 def test_temperatures(raw, count):
     values = {f'Temperature{i + 1}': value * 0.1 - 60 for i, value in enumerate(raw)}
     _, data = encode('ModuleTemperatures1', 0, 1, **values)
-    found = codec.decode_temperatures(data[2:] if count else b'', count)
+    found = codec.decode_temperatures(data if count else b'', count)
     np.testing.assert_allclose(found, np.array(raw[:count]) * 0.1 - 60, atol=1e-4)
 
 
 def test_not_measured_is_nan():
     missing = ('NotMeasured', 'Fault')
     cells = {f'Cell{i + 1}': name for i, name in enumerate((*missing, 3.3))}
-    found = codec.decode_cells(encode('ModuleCells1', 0, 1, **cells)[1][2:], 3)
+    found = codec.decode_cells(encode('ModuleCells1', 0, 1, **cells)[1], 3)
     np.testing.assert_array_equal(found, np.array([np.nan, np.nan, 3.3], 'f4'))
     sensors = {f'Temperature{i + 1}': name for i, name in enumerate((*missing, *missing))}
     data = encode('ModuleTemperatures1', 0, 1, **sensors)[1]
-    assert np.isnan(codec.decode_temperatures(data[2:], 4)).all()
+    assert np.isnan(codec.decode_temperatures(data, 4)).all()
     current = encode('StringCurrent', 0, 1, Current='NotMeasured')[1]
     assert math.isnan(codec.decode_current(current)[0])
     values = {'StringVoltage': 'NotMeasured', 'LinkVoltage': 48.0}

@@ -217,7 +217,8 @@ def test_diagnostics_name_the_silent_module_and_count_what_was_wrong(rig):
     assert rig.status(other).message == 'never heard'
     assert {v.key: v.value for v in rig.status(bus).values}['state'] == 'up'
     rig.until(lambda: 'bus' in rig.status(name).message)  # everything is silent now
-    assert rig.status(bus).level == DiagnosticStatus.ERROR
+    rig.until(lambda: rig.status(bus).level == DiagnosticStatus.ERROR)
+    assert rig.status(bus).message == 'up, but no board speaks'
 
 
 def test_two_boards_on_one_address_are_told(rig):
