@@ -11,7 +11,7 @@ import numpy as np
 
 from dbms_pack.model import FloatArray
 
-KEPT = 3.0  # s of samples that are kept: scans older than this are of no use
+SAMPLES = 1024  # at least half of these are kept: 10 s at 50 Hz
 BRIDGED = 2.0  # s of missing samples over which a straight line is still the best guess
 STEPPED = 1.0  # s: a sample this much older than the last one is no straggler but a clock step
 
@@ -30,13 +30,9 @@ class StringCharge:
     def __init__(self, period: float) -> None:
         """Take the period of the current sensor in s."""
         self.hold = max(5 * period, 0.05)  # s, for which a sample stands for what follows
-        self.samples = 0
-        self.stragglers = 0
-        self.clock_steps = 0
-        self._times: list[float] = []
-        self._charges: list[float] = []
-        self._blinds: list[float] = []
-        self._currents: list[float] = []
+        self._history = np.empty((4, SAMPLES))  # rows: stamp, charge, blind, current
+        self._count = 0  # columns in use
+        self._last = (0.0, 0.0, 0.0, 0.0)
 
     def add(self, stamp: float, current: float) -> bool:
         """Add a sample (s, A, finite); return whether it was used.
@@ -44,51 +40,39 @@ class StringCharge:
         A sample that is not newer than the last one is ignored, unless the clock was set back:
         then the count goes on from the new stamp.
         """
-        if not self._times:
-            self._append(stamp, 0.0, 0.0, current)
-            return True
-        dt = stamp - self._times[-1]
-        charge, blind = self._charges[-1], self._blinds[-1]
-        if dt < -STEPPED:
-            self.clock_steps += 1
-            for values in (self._times, self._charges, self._blinds, self._currents):
-                values.clear()
-        elif dt <= 0:
-            self.stragglers += 1
+        last_stamp, charge, blind, last_current = self._last
+        dt = stamp - last_stamp
+        if self._count and dt < -STEPPED:
+            self._count = 0
+        elif self._count and dt <= 0:
             return False
-        else:
+        elif self._count:
             if dt <= max(BRIDGED, self.hold):
-                charge += 0.5 * (current + self._currents[-1]) * dt
+                charge += 0.5 * (current + last_current) * dt
             if dt > self.hold:
                 blind += dt
-        self._append(stamp, charge, blind, current)
+        if self._count == SAMPLES:
+            self._count = SAMPLES // 2
+            self._history[:, : self._count] = self._history[:, self._count :].copy()
+        self._last = (stamp, charge, blind, current)
+        self._history[:, self._count] = self._last
+        self._count += 1
         return True
 
     def at(self, stamps: FloatArray) -> Charge | None:
         """Return charge, blind time and current at `stamps`; None before the first sample."""
-        if not self._times:
+        if not self._count:
             return None
-        times = np.array(self._times)
+        times, charges, blinds, currents = self._history[:, : self._count]
         ahead = np.maximum(stamps - times[-1], 0.0)
         behind = np.maximum(times[0] - stamps, 0.0)
         held = np.minimum(ahead, self.hold)
-        charge = np.interp(stamps, times, self._charges) + held * self._currents[-1]
+        charge = np.interp(stamps, times, charges) + held * currents[-1]
         beyond = np.where(ahead > self.hold, ahead, 0.0)
-        blind = np.interp(stamps, times, self._blinds) + beyond - behind
-        current = np.interp(stamps, times, self._currents)
+        blind = np.interp(stamps, times, blinds) + beyond - behind
+        current = np.interp(stamps, times, currents)
         index = np.minimum(np.searchsorted(times, stamps), len(times) - 1)
         gap = times[index] - times[index - 1]  # negative at the first sample: no gap
         known = (ahead <= self.hold) & (behind <= self.hold)
         known &= (ahead > 0) | (gap <= self.hold)
         return Charge(charge, blind, np.where(known, current, np.nan))
-
-    def _append(self, stamp: float, charge: float, blind: float, current: float) -> None:
-        self.samples += 1
-        self._times.append(stamp)
-        self._charges.append(charge)
-        self._blinds.append(blind)
-        self._currents.append(current)
-        if len(self._times) > 32 and self._times[len(self._times) // 2] < stamp - KEPT:
-            half = len(self._times) // 2
-            for values in (self._times, self._charges, self._blinds, self._currents):
-                del values[:half]
