@@ -140,6 +140,7 @@ class Environment:
         try:
             runner.run(f'pip-{group}', command, self._pip_environ())
         except StepFailed as error:
+            error.message = f'the Python packages do not install ({error.message})'
             error.remedy = _pip_remedy(tail(error.log, 200))
             raise
 
