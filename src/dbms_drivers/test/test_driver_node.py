@@ -2,7 +2,7 @@
 """The node over DDS, on a virtual bus: frames in, topics out; service in, frames out."""
 
 import math
-import threading
+import queue
 import time
 
 import can
@@ -16,13 +16,12 @@ from dbms_msgs.srv import SetContactors
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from socketcand_server import WAIT, Server
 
 from dbms_drivers.can_driver_node import CanDriverNode
 from dbms_node import qos
 from dbms_pack import load_pack
 from dbms_pack.paths import find
-
-WAIT = 20.0  # s, far more than anything here needs
 
 
 @pytest.fixture(scope='module')
@@ -73,7 +72,6 @@ class Rig:
         channel = self.pack.redirected('virtual').buses[self.module.bus].channel
         self.bus = can.Bus(interface='virtual', channel=channel)
         self.frames = []
-        self.stop = threading.Event()
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.driver)
         self.executor.add_node(self.client)
@@ -242,3 +240,59 @@ def test_driver_names_a_bus_that_is_not_in_the_pack(context):
                 Parameter('buses', value=['nonsense']),
             ]
         )
+
+
+def sent_to(server):
+    """Return the next frame that a socketcand server was sent, decoded."""
+    words = server.received.get(timeout=WAIT).split(b'>')[0].split()
+    return decode((int(words[2], 16), bytes.fromhex(b''.join(words[4:]).decode())))
+
+
+def test_bus_that_returns_is_told_what_holds_and_heard_again(context):
+    server = Server()
+    driver = CanDriverNode(
+        parameter_overrides=[
+            Parameter('pack', value='robot_13s'),
+            Parameter('bus_interface', value='socketcand'),
+            Parameter('bus_port', value=server.port),
+        ]
+    )
+    messages = queue.Queue()
+    client = rclpy.create_node('client')
+    module = load_pack('robot_13s').modules[0]
+    client.create_subscription(
+        ModuleCells, f'modules/{module.name}/cells', messages.put, qos.MEASUREMENT
+    )
+    executor = SingleThreadedExecutor()
+    executor.add_node(client)
+    assert sent_to(server)[2]['Plus'] == 1
+    server.leave()
+    again = Server(server.port)
+    name, _, values = sent_to(again)
+    assert (name, values['Minus'], values['Plus']) == ('ContactorCommand', 1, 1)
+    assert again.ready.wait(WAIT)
+    board = Board(module)
+    deadline = time.monotonic() + WAIT
+    while messages.empty():
+        assert time.monotonic() < deadline
+        for can_id, data in board.scan([3.5] * module.cells):
+            again.say(b'< frame %03X 1.0 %s >' % (can_id, data.hex().encode()))
+        executor.spin_once(timeout_sec=0.05)
+    np.testing.assert_allclose(messages.get().voltages, [3.5] * module.cells)
+    driver.close()
+    driver.destroy_node()
+    client.destroy_node()
+    executor.shutdown()
+    again.leave()
+
+
+def test_executor_that_stood_still_closes_nothing(rig):
+    rig.until(lambda: rig.got[DiagnosticArray])
+    rig.driver._tick -= 10.0  # as if the executor had been held up for so long
+    request = SetContactors.Request(minus=True, lease=rig.string.contactors.lease, sequence=1)
+    answer = rig.driver._on_set(rig.string.name, request, SetContactors.Response())
+    assert not answer.accepted and 'stood still' in answer.message
+    opening = SetContactors.Request(sequence=2)
+    assert rig.driver._on_set(rig.string.name, opening, SetContactors.Response()).accepted
+    rig.driver._tick = math.inf
+    rig.until(lambda: rig.ask(minus=True, lease=0.1, sequence=3).accepted)
