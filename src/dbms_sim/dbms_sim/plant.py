@@ -13,6 +13,9 @@ from dbms_pack.model import CellModel, Pack
 
 FloatArray = npt.NDArray[np.float64]
 
+# Resistances and time constants change slowly: they are looked up this often.
+_LOOK_UP = 0.5  # s
+
 # Beyond its table the OCV goes on this steeply at least, so that an empty cell's voltage falls.
 _EDGE_SLOPE = 5.0  # V per unit of SOC
 
@@ -99,6 +102,8 @@ class Plant:
         self.capacity = model.capacity * parallel * (1 + spread.capacity * _normal(random, cells))
         self._resistance_scale = (1 + spread.resistance * _normal(random, cells)) / parallel
         self._tables = Tables(model)
+        self._impedance = np.empty((5, cells))  # r0, r1, tau1, r2, tau2
+        self._age = np.inf  # s, of the impedance
         self._v1 = np.zeros(cells)
         self._v2 = np.zeros(cells)
         self.ambient = ambient
@@ -130,9 +135,12 @@ class Plant:
 
     def prepare(self, dt: float) -> _Step:
         """Return how the cells answer to a current over the next `dt` s."""
-        r0, r1, tau1, r2, tau2 = self._tables.impedance(self.temperature, self.soc)
-        scale = self._resistance_scale
-        r0, r1, r2 = r0 * scale, r1 * scale, r2 * scale
+        self._age += dt
+        if self._age > _LOOK_UP:
+            self._age = 0.0
+            self._impedance = self._tables.impedance(self.temperature, self.soc)
+            self._impedance[[0, 1, 3]] *= self._resistance_scale
+        r0, r1, tau1, r2, tau2 = self._impedance
         keep1 = np.exp(-dt / np.maximum(tau1, 1e-6))
         keep2 = np.exp(-dt / np.maximum(tau2, 1e-6))
         emf = self._tables.ocv(self.soc) + keep1 * self._v1 + keep2 * self._v2

@@ -74,8 +74,8 @@ class Client(asyncio.Protocol):
             self._command(message.split())
             return
         parts = send.group(3).split()
-        if self.channel is None or len(parts) != int(send.group(2)):
-            self._hub.counts['malformed'] += 1
+        if not self._raw or len(parts) != int(send.group(2)):
+            self._refuse()
             return
         data = b''.join([part if len(part) == 2 else b'0' + part for part in parts])
         frames.append(b'< frame %b %b %b >' % (send.group(1), self._hub.stamp(), data))
@@ -93,10 +93,13 @@ class Client(asyncio.Protocol):
         elif words == [b'echo']:
             self._answer(b'< echo >')
         else:
-            self._hub.counts['malformed'] += 1
-            # In raw mode the client takes every answer for a frame, and fails.
-            if not self._raw:
-                self._answer(b'< error unknown command >')
+            self._refuse()
+
+    def _refuse(self) -> None:
+        self._hub.counts['malformed'] += 1
+        # In raw mode the client takes every answer for a frame, and fails.
+        if not self._raw:
+            self._answer(b'< error unknown command >')
 
     def _answer(self, text: bytes) -> None:
         if self._transport is not None:
