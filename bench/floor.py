@@ -14,12 +14,13 @@ import threading
 import can
 from dbms_msgs.msg import ModuleCells, StringMeasurement
 from dbms_msgs.srv import SetContactors
-from dbms_node.qos import MEASUREMENT
-from dbms_node.runtime import run_node
-from dbms_pack import Pack, load_pack
+from rclpy.client import Client
 from rclpy.node import Node
 
 from bench.traffic import MARK, STATUS
+from dbms_node.qos import MEASUREMENT
+from dbms_node.runtime import run_node
+from dbms_pack import Pack, load_pack
 
 
 class FloorDriver(Node):
@@ -101,7 +102,7 @@ def _ignore(_message: StringMeasurement) -> None:
     pass
 
 
-def _trip(message: ModuleCells, client) -> None:
+def _trip(message: ModuleCells, client: Client) -> None:
     if message.status & MARK:
         client.call_async(SetContactors.Request())
 

@@ -24,7 +24,8 @@ _STRING = """\
       break_current: 20
       grace: 1.0
       join_voltage: 5.0
-      precharge: {{voltage: 5.0, current: 1.0, min_time: 0.05, timeout: 2.0, attempts: 3, pause: 0.1}}
+      precharge:
+        {{voltage: 5.0, current: 1.0, min_time: 0.05, timeout: 2.0, attempts: 3, pause: 0.1}}
     modules:
 """
 _MODULE = '      - {{name: m{m}, bus: main, address: {m}, cells: {cells}, temperatures: 4}}\n'

@@ -23,9 +23,6 @@ import rclpy
 from ament_index_python.packages import get_package_prefix
 from dbms_msgs.msg import ProtectionState, StringState
 from dbms_msgs.srv import Command
-from dbms_node.qos import STATE
-from dbms_node.runtime import SWITCH_INTERVAL, make_executor, spin
-from dbms_pack import Pack, load_pack
 from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.progress import Progress
@@ -34,6 +31,9 @@ from rich.table import Table
 from bench.pack import write_pack
 from bench.report import percentiles, write_json
 from bench.traffic import Traffic
+from dbms_node.qos import STATE
+from dbms_node.runtime import SWITCH_INTERVAL, make_executor, spin
+from dbms_pack import Pack, load_pack
 
 NAMESPACE = 'bench_reaction'
 ROUNDS = 4
@@ -134,7 +134,9 @@ class Operator:
         self._node.destroy_node()
 
 
-def run_round(trips: Trips, count: int, ready: Callable[[int], bool], progress) -> None:
+def run_round(
+    trips: Trips, count: int, ready: Callable[[int], bool], progress: Callable[[int], None]
+) -> None:
     """Take `count` more times with frames flowing only during the round."""
     goal = len(trips.seconds) + count
     deadline = time.monotonic() + 30 + count * 2.0
@@ -286,9 +288,7 @@ def print_table(result: dict) -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='dbms bench reaction', description=__doc__)
-    parser.add_argument(
-        '--trips', type=int, default=1000, help='per contestant, default %(default)s'
-    )
+    parser.add_argument('--trips', type=int, default=1000, help='of each, default 1000')
     parser.add_argument('--modules', type=int, default=32)
     parser.add_argument('--cells', type=int, default=16, help='per module')
     parser.add_argument('--strings', type=int, default=4, help='the modules are spread over them')

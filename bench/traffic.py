@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import can
+
 from dbms_drivers.e2e import protect
 from dbms_pack import Module, Pack
 
@@ -159,7 +160,10 @@ class Traffic:
                 continue
             s = units[frame.arbitration_id]
             bits = frame.data[2]
-            states = tuple(CLOSED if bits >> n & 3 == CLOSED else OPEN for n in (0, 2, 4))
+            minus, precharge, plus = (
+                CLOSED if bits >> n & 3 == CLOSED else OPEN for n in (0, 2, 4)
+            )
+            states = (minus, precharge, plus)
             if self.closed[s] and states[2] == OPEN:
                 self._opened(s, now)
             self.closed[s] = states[2] == CLOSED
