@@ -73,7 +73,7 @@ def make_pack(
     temperatures: int = 2,
     parallel: int = 1,
     cell: CellModel = CELL,
-    current_period: float = 0.1,
+    current_period: float = 0.2,
 ) -> Pack:
     """Return a pack of equal strings of equal modules, named s1.., s1m1.. and so on."""
     parts = []
@@ -123,7 +123,7 @@ class Truth:
 
 
 class Drive:
-    """Feeds an estimator of a one-string pack with currents at 10 Hz and scans at 2 Hz."""
+    """Feeds an estimator of a one-string pack with currents at 5 Hz and scans at 1 Hz."""
 
     def __init__(self, estimator: PackEstimator, truth: Truth, start: float = 1000.0) -> None:
         self.estimator = estimator
@@ -133,11 +133,11 @@ class Drive:
     def run(self, seconds: float, current, voltage=None, temperature=25.0, sensor=None) -> None:
         """Run with `current(t)` in A; `voltage(v)` and `sensor(i)` spoil what is measured."""
         pack = self.estimator.pack
-        for _ in range(round(seconds / 0.5)):
+        for _ in range(round(seconds)):
             for _ in range(5):
-                self.time += 0.1
+                self.time += 0.2
                 amps = current(self.time)
-                self.truth.step(0.1, amps)
+                self.truth.step(0.2, amps)
                 self.estimator.add_current(0, self.time, sensor(amps) if sensor else amps)
             measured = np.round(self.truth.voltage, 4)
             measured = voltage(measured) if voltage else measured

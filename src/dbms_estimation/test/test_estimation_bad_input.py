@@ -143,7 +143,7 @@ def test_a_gap_makes_less_sure_and_heals(gap):
     sure = drive.estimator.filter.sigma.copy()
     drive.time += gap
     drive.truth.step(gap, 0.0)
-    drive.run(0.5, at_rest)
+    drive.run(1.0, at_rest)
     assert (drive.estimator.filter.sigma > sure).all()
     assert (drive.estimator.filter.sigma <= SIGMA_MAX).all()
     drive.run(300.0, pulses)

@@ -204,7 +204,7 @@ def test_a_start_under_load_is_less_sure_than_one_at_rest():
         truth = Truth([0.5] * 4)
         truth.step(30.0, load)
         drive = Drive(PackEstimator(make_pack()), truth)
-        drive.run(0.5, lambda t, load=load: load)
+        drive.run(1.0, lambda t, load=load: load)
         sigmas.append(drive.estimator.filter.sigma[0])
         assert abs(drive.estimator.filter.soc[0] - truth.soc[0]) < 2.5 * sigmas[-1]
     assert sigmas[1] > 2 * sigmas[0]
