@@ -37,7 +37,7 @@ class CellModel:
     name: str
     chemistry: str
     source: str
-    capacity: float  # Ah, rated
+    capacity: float  # Ah, from SOC 1 to SOC 0 of the OCV table
     voltage_min: float  # V, lowest voltage in service
     voltage_max: float  # V, highest voltage in service
     voltage_nominal: float  # V
