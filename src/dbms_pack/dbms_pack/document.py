@@ -34,7 +34,9 @@ _CONSTANTS = {
     'true': True, 'True': True, 'TRUE': True, 'false': False, 'False': False, 'FALSE': False,
 }  # fmt: skip
 # What YAML calls printable, without the marks that only confuse.
-_UNPRINTABLE = re.compile('[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]')
+_UNPRINTABLE = re.compile(
+    '[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]'
+)
 
 
 @dataclass(slots=True)
@@ -250,9 +252,7 @@ class _Reader:
         sources = source.children.values() if isinstance(source.value, list) else [source]
         for mapping in sources:
             if not isinstance(mapping.value, dict):
-                self._complain(
-                    event, (*key, '<<'), shown(mapping.value), 'an alias of a mapping'
-                )
+                self._complain(event, (*key, '<<'), shown(mapping.value), 'an alias of a mapping')
                 continue
             for name, child in mapping.children.items():
                 if name not in node.children:  # what is written here wins over what is merged

@@ -80,8 +80,9 @@ def _find_cell(document: Document, name: str) -> tuple[CellModel | None, str, li
         path = paths.find('cells', name, beside=document.path.parent)
         text = read_text(path)
     except PackError as error:
-        problem = error.problems[0]
-        return None, '', [document.problem(('cell',), f'{name!r}: {problem.found}', problem.allowed)]
+        reason = error.problems[0]
+        problem = document.problem(('cell',), f'{name!r}: {reason.found}', reason.allowed)
+        return None, '', [problem]
     try:
         return load_cell_text(text, path), text, []
     except PackError as error:

@@ -92,7 +92,7 @@ def describe(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     elif 'pattern' in schema:
         text += ' of small letters, digits and single underscores that begins with a letter'
     if 'maxLength' in schema:
-        text += f', {schema.get("minLength", 0)} to {schema["maxLength"]} characters'
+        text += f', at most {schema["maxLength"]} characters'
     if 'minItems' in schema:
         text += f' of {schema["minItems"]} to {schema["maxItems"]}'
     if schema.get('required'):

@@ -70,9 +70,8 @@ def _once(
     first = seen.setdefault(value, key)
     if first != key:
         shown = value if isinstance(value, str) else f'{value[-1]} on bus {value[0]}'
-        yield document.problem(
-            key, f'{shown} a second time', f'a {what} once; the first is on line {document.line(first)}'
-        )
+        allowed = f'the {what} once; the first is on line {document.line(first)}'
+        yield document.problem(key, f'{shown} a second time', allowed)
 
 
 def _check_places(document: Document, data: Data) -> Iterator[Problem]:
@@ -126,9 +125,7 @@ def _check_modules(document: Document, data: Data) -> Iterator[Problem]:
 def _check_strings(document: Document, data: Data, cell: CellModel | None) -> Iterator[Problem]:
     first: tuple[int, int] | None = None
     for key, string in strings_of(data):
-        counts = [module.get('cells') for _, module in modules_of(data, key, string)]
-        whole = bool(counts) and len(counts) == len(string['modules']) and None not in counts
-        cells = sum(counts) if whole else None
+        cells = _series(data, key, string)
         if cells is not None and first is None:
             first = cells, document.line((*key, 'modules'))
         elif cells is not None and first is not None and cells != first[0]:
@@ -139,9 +136,14 @@ def _check_strings(document: Document, data: Data, cell: CellModel | None) -> It
         yield from _check_contactors(document, key, string, voltage)
 
 
-def _check_sensor(
-    document: Document, data: Data, key: KeyPath, string: Data
-) -> Iterator[Problem]:
+def _series(data: Data, key: KeyPath, string: Data) -> int | None:
+    """Return the cells in series, None unless every module says how many it has."""
+    counts = [module.get('cells') for _, module in modules_of(data, key, string)]
+    known = [int(count) for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(string['modules']) else None
+
+
+def _check_sensor(document: Document, data: Data, key: KeyPath, string: Data) -> Iterator[Problem]:
     """Silence is told from the pause between two frames."""
     limits = data.get('limits') or {}
     sensor = string.get('current_sensor') or {}

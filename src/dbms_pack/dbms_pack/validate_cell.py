@@ -28,7 +28,7 @@ def _check_voltages(document: Document, data: Data) -> Iterator[Problem]:
     if low is not None and high is not None and low >= high:
         allowed = f'above voltage.min of {low:g} V'
         yield document.problem(('voltage', 'max'), f'{high:g} V', allowed)
-    elif None not in (low, nominal, high) and not low < nominal < high:
+    elif None not in (low, nominal, high) and not low < nominal < high:  # type: ignore[operator]
         allowed = f'between {low:g} and {high:g} V'
         yield document.problem(('voltage', 'nominal'), f'{nominal:g} V', allowed)
 
@@ -48,7 +48,7 @@ def _check_ocv(document: Document, data: Data) -> Iterator[Problem]:
         yield document.problem(('ocv', 'voltage'), found, f'{len(soc)}, one per SOC point')
     service = data.get('voltage') or {}
     low, high = service.get('min'), service.get('max')
-    if None in (low, high, voltage[0], voltage[-1]):
+    if low is None or high is None or voltage[0] is None or voltage[-1] is None:
         return
     if voltage[0] < low - OCV_MARGIN or voltage[-1] > high + OCV_MARGIN:
         found = f'from {voltage[0]:g} to {voltage[-1]:g} V'

@@ -2,6 +2,7 @@
 """Checks of protection limits against each other, the cell, and the sensors."""
 
 from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Any
 
 from .document import Document
@@ -65,9 +66,7 @@ def _check_order(
         if (at > before) != rising or at == before:
             word = 'above' if rising else 'below'
             allowed = f'{word} {lower} at {before:g} {unit}: a worse level begins later'
-            yield document.problem(
-                ('limits', quantity, level, 'at'), f'{at:g} {unit}', allowed
-            )
+            yield document.problem(('limits', quantity, level, 'at'), f'{at:g} {unit}', allowed)
 
 
 def _check_window(document: Document, limits: Data, over: str, under: str) -> Iterator[Problem]:
@@ -113,7 +112,8 @@ def _check_currents(document: Document, data: Data, limits: Data) -> Iterator[Pr
         trip, first = _get(limits, quantity, 'msl'), _get(limits, quantity, 'mol')
         if short is not None and trip is not None and short <= trip:
             allowed = f'above {quantity} msl at {trip:g} A'
-            yield document.problem(('limits', 'short_circuit', 'msl', 'at'), f'{short:g} A', allowed)
+            key = ('limits', 'short_circuit', 'msl', 'at')
+            yield document.problem(key, f'{short:g} A', allowed)
         if rest is not None and first is not None and rest >= first:
             allowed = f'below {quantity} mol at {first:g} A'
             yield document.problem(('limits', 'rest_current'), f'{rest:g} A', allowed)
@@ -141,19 +141,20 @@ def _check_ranges(
 
 def _check_cell(document: Document, limits: Data, cell: CellModel) -> Iterator[Problem]:
     """Voltage limits are about this cell and not another chemistry."""
-    top = cell.voltage_max + OVERVOLTAGE_MARGIN
-    bottom = cell.voltage_min - UNDERVOLTAGE_MARGIN
-    middle = cell.voltage_nominal
-    over, under = 'cell_overvoltage', 'cell_undervoltage'
     # Half a millivolt of tolerance: 4.2 + 0.15 is not 4.35 in binary.
+    top = cell.voltage_max + OVERVOLTAGE_MARGIN + 5e-4
+    bottom = cell.voltage_min - UNDERVOLTAGE_MARGIN - 5e-4
+    middle = cell.voltage_nominal
+    above = f'at most {top:.2f} V, {OVERVOLTAGE_MARGIN} V above the highest service voltage'
+    below = f'at least {bottom:.2f} V, {UNDERVOLTAGE_MARGIN} V below the lowest service voltage'
     rules = (
-        (over, 'msl', lambda at: at <= top + 5e-4, f'at most {top:.4g} V, {OVERVOLTAGE_MARGIN} V above the highest service voltage'),
-        (over, 'mol', lambda at: at > middle, f'above {middle:g} V, the nominal voltage'),
-        (under, 'msl', lambda at: at >= bottom - 5e-4, f'at least {bottom:.4g} V, {UNDERVOLTAGE_MARGIN} V below the lowest service voltage'),
-        (under, 'mol', lambda at: at < middle, f'below {middle:g} V, the nominal voltage'),
-    )  # fmt: skip
-    for quantity, level, right, allowed in rules:
+        ('cell_overvoltage', 'msl', -inf, top, above),
+        ('cell_overvoltage', 'mol', middle, inf, f'above {middle:g} V, the nominal voltage'),
+        ('cell_undervoltage', 'msl', bottom, inf, below),
+        ('cell_undervoltage', 'mol', -inf, middle, f'below {middle:g} V, the nominal voltage'),
+    )
+    for quantity, level, low, high, allowed in rules:
         at = _get(limits, quantity, level)
-        if at is not None and not right(at):
+        if at is not None and not low < at < high:
             key = ('limits', quantity, level, 'at')
             yield document.problem(key, f'{at:g} V', f'{allowed} of cell {cell.name}')
