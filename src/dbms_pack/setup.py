@@ -18,5 +18,5 @@ setup(
     maintainer_email='dbms@example.org',
     description='The pack as its owner describes it: topology, cell models, limits, units.',
     license='Apache-2.0',
-    entry_points={'console_scripts': []},
+    entry_points={'console_scripts': ['pack_check = dbms_pack.cli:main']},
 )
