@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from cantools.database.can import Database
-from dbms_pack.model import Module
 
+from dbms_pack.model import Module
 from dbms_sim import wire
 from dbms_sim.schedule import Schedule
 from dbms_sim.wire import Frame, ScanLayout
@@ -64,6 +64,12 @@ class VirtualBoard:
         self._bleeding = 0
         self._bleed_until = -math.inf
 
+    def plug(self, powered: bool) -> None:
+        """Pull the board's plug, or put it in again: it then starts anew."""
+        self.silent = not powered
+        self._scan = self._sent_identities = 0
+        self._bleed_until = -math.inf
+
     @property
     def refused(self) -> int:
         """Frames to this board that did not pass the check."""
@@ -92,9 +98,7 @@ class VirtualBoard:
             frames.append(self._identify())
         return frames
 
-    def _measure(
-        self, now: float, voltages: FloatArray, temperatures: FloatArray
-    ) -> list[Frame]:
+    def _measure(self, now: float, voltages: FloatArray, temperatures: FloatArray) -> list[Frame]:
         module = self.module
         status = {
             'ProtocolVersion': wire.PROTOCOL_VERSION,

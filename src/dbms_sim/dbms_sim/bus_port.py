@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterable
 
 import can
-from dbms_pack.model import Bus
 
+from dbms_pack.model import Bus
 from dbms_sim.wire import Frame
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # s between attempts to open
@@ -98,6 +98,8 @@ class BusPort:
         if options['interface'] == 'socketcand':
             # python-can would try for 10 s without a pause where nobody listens.
             socket.create_connection((options['host'], options['port']), _PROBE).close()
+            # It warns of every message that a read of its 1024 bytes has cut, dozens a second.
+            logging.getLogger('can.interfaces.socketcand').setLevel(logging.ERROR)
         port = can.Bus(**options)
         self._failed.clear()
         self._port = port
@@ -114,9 +116,7 @@ class BusPort:
             elif message.is_error_frame or message.is_remote_frame or message.is_extended_id:
                 self.ignored += 1
             else:
-                self._on_frame(
-                    Frame(self._bus.name, message.arbitration_id, bytes(message.data))
-                )
+                self._on_frame(Frame(self._bus.name, message.arbitration_id, bytes(message.data)))
 
     def _shut(self) -> None:
         port, self._port = self._port, None

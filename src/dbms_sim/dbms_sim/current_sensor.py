@@ -4,8 +4,8 @@
 import math
 
 from cantools.database.can import Database
-from dbms_pack.model import CurrentSensor
 
+from dbms_pack.model import CurrentSensor
 from dbms_sim import wire
 from dbms_sim.schedule import Schedule
 from dbms_sim.wire import Frame

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from dbms_pack.model import Pack
 
+from dbms_pack.model import Pack
 from dbms_sim.link import Contacts, Link
 from dbms_sim.loads import Load, PackView
 from dbms_sim.plant import Plant
@@ -28,11 +28,23 @@ class Feed(Protocol):
     """A source of what is measured. Arrays are in pack order; NaN is not measured."""
 
     position: float  # s, battery time
-    voltages: FloatArray  # (cells,) V
-    temperatures: FloatArray  # (sensors,) degC
     currents: FloatArray  # (strings,) A, positive = charging
-    string_voltages: FloatArray  # (strings,) V
-    link_voltage: float  # V
+
+    @property
+    def voltages(self) -> FloatArray:
+        """Cell voltages in V, (cells,)."""
+
+    @property
+    def temperatures(self) -> FloatArray:
+        """Sensor temperatures in degC, (sensors,)."""
+
+    @property
+    def string_voltages(self) -> FloatArray:
+        """Voltages of the strings in V, on the battery side of the contactors, (strings,)."""
+
+    @property
+    def link_voltage(self) -> float:
+        """Voltage of the link in V."""
 
     def advance(
         self, dt: float, time_scale: float, contacts: Contacts, bleeding: BoolArray
@@ -40,7 +52,11 @@ class Feed(Protocol):
         """Go on by `dt` s of wall time as the contacts are; return what is worth telling."""
 
     def follow(
-        self, dt: float, time_scale: float, currents: FloatArray, bleeding: BoolArray,
+        self,
+        dt: float,
+        time_scale: float,
+        currents: FloatArray,
+        bleeding: BoolArray,
         connected: bool,
     ) -> list[str]:
         """Go on with string currents that were measured by somebody else."""
@@ -58,7 +74,7 @@ class ModelFeed:
         self._link = Link(pack.cell.voltage_nominal * pack.strings[0].cells)
         self._load_current = 0.0
         self.position = 0.0
-        self.currents = np.zeros(len(pack.strings))
+        self.currents: FloatArray = np.zeros(len(pack.strings))
 
     @property
     def plant(self) -> Plant:
@@ -98,7 +114,11 @@ class ModelFeed:
         return []
 
     def follow(
-        self, dt: float, time_scale: float, currents: FloatArray, bleeding: BoolArray,
+        self,
+        dt: float,
+        time_scale: float,
+        currents: FloatArray,
+        bleeding: BoolArray,
         connected: bool,
     ) -> list[str]:
         """Step the cells with given string currents; there is no link here."""
@@ -141,7 +161,7 @@ class RecordingFeed:
         self._running = False
         self.ended = False
         self.position = float(recording.time[0])
-        self.currents = np.zeros(len(pack.strings))
+        self.currents: FloatArray = np.zeros(len(pack.strings))
 
     @property
     def _row(self) -> int:
@@ -178,7 +198,11 @@ class RecordingFeed:
         return told
 
     def follow(
-        self, dt: float, time_scale: float, currents: FloatArray, bleeding: BoolArray,
+        self,
+        dt: float,
+        time_scale: float,
+        currents: FloatArray,
+        bleeding: BoolArray,
         connected: bool,
     ) -> list[str]:
         """Play on while somebody else's contactors are closed."""
@@ -206,9 +230,7 @@ class RecordingFeed:
             if not self._running:
                 return []
             self._running = False
-            return [
-                f'recording stopped at t={self.position:.1f} s because the contactors opened'
-            ]
+            return [f'recording stopped at t={self.position:.1f} s because the contactors opened']
         end = float(self._recording.time[-1])
         self.position = min(self.position + dt, end)
         if self.position < end:

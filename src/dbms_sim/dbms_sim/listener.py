@@ -4,8 +4,8 @@
 import math
 
 from cantools.database.can import Database
-from dbms_pack.model import String
 
+from dbms_pack.model import String
 from dbms_sim import wire
 from dbms_sim.contactor_unit import AUX_CLOSED
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from dbms_pack.model import CellModel, Pack
 
+from dbms_pack.model import CellModel, Pack
 from dbms_sim.playback import Recording, read_profile
 
 EMPTY, FULL = 0.25, 0.9  # SOC between which a machine goes to and fro

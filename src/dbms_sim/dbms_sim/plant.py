@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
 from dbms_pack.model import CellModel, Pack
 
 FloatArray = npt.NDArray[np.float64]
@@ -48,7 +49,7 @@ class Tables:
         return inside + below + above
 
     def impedance(self, temperature: FloatArray, soc: FloatArray) -> FloatArray:
-        """Return r0, r1, tau1, r2, tau2 as (5, cells); linear between points, edge value outside."""
+        """Return r0, r1, tau1, r2, tau2 as (5, cells): linear, the edge value outside."""
         row, row_weight = _locate(self._model.temperatures, temperature)
         column, column_weight = _locate(self._model.socs, soc)
         next_row = np.minimum(row + 1, len(self._model.temperatures) - 1)
@@ -63,7 +64,7 @@ class Tables:
 
 
 def _locate(axis: FloatArray, values: FloatArray) -> tuple[npt.NDArray[np.intp], FloatArray]:
-    """Return the index of the point at or below each value, and how far it is to the next, 0..1."""
+    """Return the index of the point at or below each value, and the part of the way on, 0..1."""
     if len(axis) == 1:
         return np.zeros(values.shape, dtype=np.intp), np.zeros(values.shape)
     index = np.clip(np.searchsorted(axis, values, side='right') - 1, 0, len(axis) - 2)
@@ -102,10 +103,10 @@ class Plant:
         self.capacity = model.capacity * parallel * (1 + spread.capacity * _normal(random, cells))
         self._resistance_scale = (1 + spread.resistance * _normal(random, cells)) / parallel
         self._tables = Tables(model)
-        self._impedance = np.empty((5, cells))  # r0, r1, tau1, r2, tau2
+        self._impedance: FloatArray = np.empty((5, cells))  # r0, r1, tau1, r2, tau2
         self._age = np.inf  # s, of the impedance
-        self._v1 = np.zeros(cells)
-        self._v2 = np.zeros(cells)
+        self._v1: FloatArray = np.zeros(cells)
+        self._v2: FloatArray = np.zeros(cells)
         self.ambient = ambient
         self.temperature = np.full(cells, ambient)
         self._heat_capacity = model.heat_capacity * parallel
@@ -116,7 +117,7 @@ class Plant:
         )
         self._sensors = _sensor_cells(pack)
         self.voltages = self._tables.ocv(self.soc)
-        self.heat = np.zeros(cells)  # W, of the last step
+        self.heat: FloatArray = np.zeros(cells)  # W, of the last step
 
     @property
     def sensor_temperatures(self) -> FloatArray:

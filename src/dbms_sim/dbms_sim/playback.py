@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from dbms_pack.model import Pack
 
 FloatArray = npt.NDArray[np.float64]
@@ -94,7 +95,11 @@ def read_recording(path: Path, pack: Pack, columns: Columns = Columns()) -> Reco
         )
     temperatures, told = _fit(recording.temperatures, pack.temperatures)
     return Recording(
-        path, recording.time, recording.current, recording.voltages, temperatures,
+        path,
+        recording.time,
+        recording.current,
+        recording.voltages,
+        temperatures,
         (*notes, *told),
     )
 
@@ -130,9 +135,7 @@ def _read(path: Path, columns: Columns, cells_needed: bool) -> Recording:
     return _arrange(path, header, numbers, values)
 
 
-def _find_header(
-    path: Path, lines: list[str], columns: Columns, cells_needed: bool
-) -> _Header:
+def _find_header(path: Path, lines: list[str], columns: Columns, cells_needed: bool) -> _Header:
     best: tuple[int, str] | None = None  # how many kinds of column, and what is missing
     for number, line in enumerate(lines[:HEADER_WITHIN], start=1):
         for delimiter in ',;\t':
@@ -177,9 +180,7 @@ def _match(number: int, delimiter: str, names: list[str], columns: Columns) -> _
     )
 
 
-def _parse(
-    path: Path, lines: list[str], header: _Header
-) -> tuple[list[int], list[list[float]]]:
+def _parse(path: Path, lines: list[str], header: _Header) -> tuple[list[int], list[list[float]]]:
     """Return the line numbers and the numbers of the wanted columns of every row with data."""
     wanted = [header.time, *header.current, *header.cells, *header.temperatures]
     numbers: list[int] = []
@@ -212,9 +213,7 @@ def _rows(path: Path, lines: list[str], header: _Header) -> Iterator[tuple[int, 
         for fields in reader:
             yield header.line + reader.line_num, fields
     except csv.Error as error:
-        raise RecordingError(
-            f'{path}, line {header.line + reader.line_num}: {error}'
-        ) from None
+        raise RecordingError(f'{path}, line {header.line + reader.line_num}: {error}') from None
 
 
 def _number(path: Path, line: int, column: str, text: str) -> float:
@@ -257,7 +256,5 @@ def _arrange(
     if missing:
         notes.append(f'{missing} values not measured')
     bounds = np.cumsum([1, len(header.current), len(header.cells), len(header.temperatures)])
-    current, voltages, temperatures = (
-        table[:, a:b] for a, b in itertools.pairwise(bounds)
-    )
+    current, voltages, temperatures = (table[:, a:b] for a, b in itertools.pairwise(bounds))
     return Recording(path, table[:, 0], current, voltages, temperatures, tuple(notes))

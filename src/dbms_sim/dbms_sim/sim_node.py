@@ -5,17 +5,17 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
 from dbms_node.clocks import steady_now, steady_timer
 from dbms_node.parameters import declare
 from dbms_node.qos import DIAGNOSTICS
 from dbms_node.runtime import run_node
 from dbms_pack import load_pack
 from dbms_pack.model import Pack
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import SetParametersResult
-from rclpy.node import Node
-from rclpy.parameter import Parameter
-
 from dbms_sim.boards import CellOffset
 from dbms_sim.bus_port import BusPort
 from dbms_sim.feeds import Feed, ModelFeed, RecordingFeed
@@ -92,9 +92,7 @@ class SimNode(Node):
         seed = declare(
             self, 'seed', 0, 'of the spread between cells', minimum=0, maximum=2**31 - 1
         )
-        modules = declare(
-            self, 'modules', [''], "boards played here; none or [''] means all"
-        )
+        modules = declare(self, 'modules', [''], "boards played here; none or [''] means all")
         units = declare(self, 'units', True, 'play contactor units and current sensors too')
         feed: Feed
         if play:
@@ -112,9 +110,7 @@ class SimNode(Node):
 
     def _declare_faults(self) -> None:
         setters = {'silent_modules': self._silence, 'cell_offset': self._offset}
-        declare(
-            self, 'silent_modules', [''], 'boards whose plug is pulled', read_only=False
-        )
+        declare(self, 'silent_modules', [''], 'boards whose plug is pulled', read_only=False)
         declare(
             self,
             'cell_offset',

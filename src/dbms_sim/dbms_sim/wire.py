@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from cantools.autosar.end_to_end import compute_profile2_crc
 from cantools.database.can import Database, Message
+
 from dbms_pack import paths
 
 CONTACTOR_COMMAND = 0x020
@@ -109,7 +110,7 @@ class Receiver:
 
 
 def _crc_table() -> npt.NDArray[np.uint8]:
-    table = np.arange(256, dtype=np.uint16)
+    table: npt.NDArray[np.uint16] = np.arange(256, dtype=np.uint16)
     for _ in range(8):
         table = np.where(table & 0x80, (table << 1) ^ 0x12F, table << 1)
     return (table & 0xFF).astype(np.uint8)
@@ -145,9 +146,7 @@ class ScanLayout:
         self._status_rows: dict[tuple[object, ...], npt.NDArray[np.uint8]] = {}
         self._unused = self._cells.unused(len(frames)) | self._temperatures.unused(len(frames))
         ids = np.array(self.can_ids)
-        self._data_ids = [
-            (ids & 0xFF).astype(np.uint8), ((ids >> 3) & 0xFF).astype(np.uint8)
-        ]
+        self._data_ids = [(ids & 0xFF).astype(np.uint8), ((ids >> 3) & 0xFF).astype(np.uint8)]
 
     def pack(
         self,
@@ -171,9 +170,7 @@ class ScanLayout:
         data = rows.tobytes()
         return [(can_id, data[8 * i : 8 * i + 8]) for i, can_id in enumerate(self.can_ids)]
 
-    def _status_row(
-        self, counter: int, status: Mapping[str, float]
-    ) -> npt.NDArray[np.uint8]:
+    def _status_row(self, counter: int, status: Mapping[str, float]) -> npt.NDArray[np.uint8]:
         key = (counter, *status.items())
         row = self._status_rows.get(key)
         if row is None:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole pack that is not there: its units on their buses, without a clock, a bus or ROS.
 
-    pack = load_pack('robot_13s')
-    world = World(pack, ModelFeed(pack, make_load('robot', pack)))
-    for frame in world.step(now):    # every 10 ms or so; now: s on a steady clock
-        send(frame)                  # frame.bus, frame.can_id, frame.data
-    world.receive(frame, now)        # each frame that somebody else sent
+pack = load_pack('robot_13s')
+world = World(pack, ModelFeed(pack, make_load('robot', pack)))
+for frame in world.step(now):    # every 10 ms or so; now: s on a steady clock
+    send(frame)                  # frame.bus, frame.can_id, frame.data
+world.receive(frame, now)        # each frame that somebody else sent
 """
 
 from collections import deque
@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 from cantools.database.can import Database
-from dbms_pack.model import Pack
 
+from dbms_pack.model import Pack
 from dbms_sim import wire
 from dbms_sim.boards import CellOffset, VirtualBoard
 from dbms_sim.contactor_unit import VirtualContactorUnit
@@ -109,7 +109,7 @@ class World:
             raise KeyError(name)
         for name, board in self.boards.items():
             if board.silent != (name in wanted):
-                board.silent = name in wanted
+                board.plug(name not in wanted)
                 self._tell(f'module {name} {"falls silent" if board.silent else "is back"}')
 
     def offset_cells(self, offsets: Iterable[CellOffset]) -> None:
@@ -126,7 +126,8 @@ class World:
     @property
     def refused(self) -> int:
         """Frames for units played here that did not pass the check."""
-        return sum(one.refused for one in (*self.boards.values(), *self.units.values()))
+        boards = sum(board.refused for board in self.boards.values())
+        return boards + sum(unit.refused for unit in self.units.values())
 
     def contactors(self) -> dict[str, str]:
         """Name the closed contactors of each string whose unit is played here."""

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from dbms_pack import load_pack
 
 # Domains above 101 may collide with the ports of outgoing connections on Linux.

@@ -10,6 +10,7 @@ import threading
 import can
 import pytest
 from can.interfaces.socketcand.socketcand import SocketCanDaemonBus
+
 from dbms_sim.socketcand_server import running_hub
 
 PATIENCE = 30.0  # s until a missing event is a failure
@@ -190,9 +191,7 @@ def test_frames_cut_anywhere_are_put_together(hub):
     one, other = RawClient(hub[1]), RawClient(hub[1])
     for byte in b'< send 123 2 a 0b >< send 7FF 0  >':
         one.socket.sendall(bytes([byte]))
-    assert re.fullmatch(
-        rb'< frame 123 \S+ 0a0b >< frame 7FF \S+  >', other.read_until(rb'7FF.*>')
-    )
+    assert re.fullmatch(rb'< frame 123 \S+ 0a0b >< frame 7FF \S+  >', other.read_until(rb'7FF.*>'))
 
 
 def test_a_client_that_does_not_read_is_dropped_and_the_others_go_on(capsys):

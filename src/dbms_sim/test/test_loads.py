@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
+
 from dbms_sim.feeds import ModelFeed
 from dbms_sim.link import Contacts
 from dbms_sim.loads import PackView, make_load

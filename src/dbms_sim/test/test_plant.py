@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from dbms_sim.link import PRECHARGE_TAU, Contacts, Link
-from dbms_sim.plant import Plant, Spread
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from dbms_sim.link import PRECHARGE_TAU, Contacts, Link
+from dbms_sim.plant import Plant, Spread
 
 ALIKE = Spread(0.0, 0.0, 0.0)
 

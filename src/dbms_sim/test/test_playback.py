@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from dbms_sim.feeds import RecordingFeed
 from dbms_sim.link import Contacts
 from dbms_sim.playback import RecordingError, read_profile, read_recording
@@ -91,19 +92,23 @@ MALFORMED = {
     'no header': ('1,2,3\n4,5,6\n', ['no header', 'Current']),
     'missing current': (HEADER.replace('Current', 'X') + row(0), ['line 1', 'current']),
     'missing cell': (
-        'Time,Current,Cell 1\n0,0,3.7\n', ['1 columns of cell voltages', 'leaf_module', '6 cells']
+        'Time,Current,Cell 1\n0,0,3.7\n',
+        ['1 columns of cell voltages', 'leaf_module', '6 cells'],
     ),
     'not a number': (
-        HEADER + row(0) + row(1, voltage='3.7V'), ['line 3', 'Cell 1', "'3.7V'", 'not a number']
+        HEADER + row(0) + row(1, voltage='3.7V'),
+        ['line 3', 'Cell 1', "'3.7V'", 'not a number'],
     ),
     'infinite': (HEADER + row(0, current='inf'), ['line 2', 'Current', "'inf'"]),
     'no time': (HEADER + row(''), ['line 2', 'Time', 'delete the line']),
     'time backwards': (
-        HEADER + row(5) + row(4), ['line 3', 'Time', '4 s', '5 s', 'backwards', 'sort']
+        HEADER + row(5) + row(4),
+        ['line 3', 'Time', '4 s', '5 s', 'backwards', 'sort'],
     ),
     'cut off': (HEADER + row(0) + '1,-1,3.7\n', ['line 3', '3 fields', 'Temp 3', 'cut off']),
     'two currents': (
-        HEADER.replace('Temp 3', 'Current') + row(0), ['2 columns of current', '1 strings']
+        HEADER.replace('Temp 3', 'Current') + row(0),
+        ['2 columns of current', '1 strings'],
     ),
 }
 

@@ -3,9 +3,10 @@ import math
 
 import numpy as np
 import pytest
-from dbms_sim import wire
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from dbms_sim import wire
 
 STATUS = {'ProtocolVersion': 1, 'Bleeding': 0b101, 'Rebooted': 1, 'Serial': 0xBEEF}
 

@@ -2,6 +2,10 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sim_rig import Controller, decoded
+
 from dbms_sim import wire
 from dbms_sim.boards import CellOffset
 from dbms_sim.feeds import ModelFeed
@@ -9,9 +13,6 @@ from dbms_sim.loads import make_load
 from dbms_sim.schedule import Schedule
 from dbms_sim.wire import Frame
 from dbms_sim.world import World
-from hypothesis import given
-from hypothesis import strategies as st
-from sim_rig import Controller, decoded
 
 
 def make_world(pack, load='rest', **options):
@@ -176,7 +177,9 @@ def test_a_silent_board_says_nothing_and_the_others_go_on(robot):
     assert not [f for _, f in frames if f.can_id & 0x7F0 == 0x420]
     assert len(decoded(frames, 0x41C - 0x10, 1)) >= 9
     world.silence([])
-    assert decoded(controller.run(0.2), 0x40C, 2)
+    back = decoded(controller.run(2.0), 0x40C, 2)
+    assert [values['Rebooted'] for _, values in back[:11]] == [1] * 10 + [0]
+    assert back[0][1]['Counter'] == 0
     with pytest.raises(KeyError):
         world.silence(['m3'])
 
@@ -211,7 +214,7 @@ def test_a_board_alone_follows_the_current_it_hears(robot):
         mine = alone.step(controller.now)
         assert all(0x420 <= frame.can_id <= 0x42F for frame in mine)
     assert alone.feed.currents == pytest.approx([-30.0])
-    assert alone.feed.plant.soc == pytest.approx(whole.feed.plant.soc, abs=1e-4)
+    assert alone.feed.plant.soc == pytest.approx(whole.feed.plant.soc, abs=2e-4)  # of 1.4e-3
     for _ in range(50):  # the sensor falls silent
         controller.now += 0.01
         alone.step(controller.now)

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node on a virtual bus: what is on the wire, and what it does on command."""
+
+import time
+
+import can
+import pytest
+
+rclpy = pytest.importorskip('rclpy')
+
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+
+from dbms_node import qos  # noqa: E402
+from dbms_node.runtime import close_node, make_executor  # noqa: E402
+from dbms_sim import wire  # noqa: E402
+from dbms_sim.sim_node import SimNode  # noqa: E402
+
+PATIENCE = 30.0  # s until a missing event is a failure
+FEEDBACK = wire.CONTACTOR_FEEDBACK
+
+
+class Rig:
+    """A node, and a peer on its virtual bus."""
+
+    def __init__(self, **parameters):
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        overrides = {'pack': 'robot_13s', 'bus_interface': 'virtual', **parameters}
+        self.bus = can.Bus(interface='virtual', channel='robot_13s_main')
+        self.counter = 0
+        self.node = None
+        try:
+            self.node = SimNode(
+                context=self.context,
+                namespace='/battery',
+                parameter_overrides=[Parameter(k, value=v) for k, v in overrides.items()],
+            )
+        except ValueError:
+            self.close()
+            raise
+
+    def close(self):
+        if self.node is not None:
+            close_node(self.node)
+        self.bus.shutdown()
+        rclpy.try_shutdown(context=self.context)
+
+    def frames(self, can_id):
+        """Yield the decoded frames of an id as they come."""
+        message = wire.database().get_message_by_frame_id(
+            can_id & 0x40F if can_id >= wire.MODULE else can_id
+        )
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            frame = self.bus.recv(PATIENCE)
+            if frame is not None and frame.arbitration_id == can_id:
+                assert frame.data[0] == wire.checksum(can_id, bytes(frame.data))
+                yield wire.decode(message, bytes(frame.data))
+        pytest.fail(f'waited too long for frame {can_id:#x}')
+
+    def command(self, minus, plus, spoil=0):
+        self.counter += 1
+        message = wire.database().get_message_by_frame_id(wire.CONTACTOR_COMMAND)
+        values = {'Minus': minus, 'Precharge': 1, 'Plus': plus, 'Lease': 250}
+        data = bytearray(wire.encode(message, message.frame_id, self.counter, values))
+        data[7] ^= spoil
+        self.bus.send(can.Message(arbitration_id=0x020, data=data, is_extended_id=False))
+
+
+@pytest.fixture
+def make_rig():
+    rigs = []
+
+    def make(**parameters):
+        rigs.append(Rig(**parameters))
+        return rigs[-1]
+
+    yield make
+    for rig in rigs:
+        rig.close()
+
+
+def test_lease_closes_and_silence_opens(make_rig):
+    rig = make_rig()
+    assert next(rig.frames(FEEDBACK))['Minus'] == 1
+    renewed = time.monotonic()
+    rig.command(2, 2)
+    for feedback in rig.frames(FEEDBACK):
+        if feedback['Minus'] == feedback['Plus'] == 2:
+            break
+    for feedback in rig.frames(FEEDBACK):
+        if feedback['Minus'] == 1:
+            break
+    assert feedback['LeaseExpired'] == 1
+    assert time.monotonic() - renewed >= 0.2  # not before its time either
+    assert rig.node.events[-1].text == 'string a: contactors open, lease ran out'
+
+
+def test_a_corrupted_command_is_refused(make_rig):
+    rig = make_rig()
+    rig.command(2, 2, spoil=0x10)
+    frames = rig.frames(FEEDBACK)
+    # Ten reports are half a second: time enough for a contactor to close.
+    assert [next(frames)['Minus'] for _ in range(10)] == [1] * 10
+
+
+def test_only_the_boards_asked_for_without_units(make_rig):
+    rig = make_rig(modules=['m2'], units=False)
+    frames = rig.frames(0x42C)
+    for _ in range(5):
+        next(frames)
+    others = set()
+    for _ in range(40):
+        others.add(rig.bus.recv(PATIENCE).arbitration_id & ~0xF)
+    assert others == {0x420}
+
+
+def test_a_recording_is_on_the_wire(make_rig, tmp_path):
+    path = tmp_path / 'file.csv'
+    header = 'time,current,' + ','.join(f'cell{i}' for i in range(1, 14))
+    rows = [f'{t},-3,' + ','.join(f'3.{i + 10}{t}' for i in range(13)) for t in range(3)]
+    path.write_text('\n'.join([header, *rows]), encoding='utf-8')
+    rig = make_rig(play=str(path), time_scale=100.0)
+    first = next(rig.frames(0x410))
+    assert [first[f'Cell{i}'] for i in (1, 2, 3)] == pytest.approx([3.1, 3.11, 3.12])
+    assert rig.node.position == 0.0
+    rig.command(2, 2)
+    for scan in rig.frames(0x410):
+        if scan['Cell1'] == pytest.approx(3.102):
+            break
+    assert rig.node.position == 2.0
+    assert 'recording ended at t=2.0 s' in [event.text for event in rig.node.events]
+
+
+def test_plugs_are_pulled_and_cells_shifted_at_run_time(make_rig):
+    rig = make_rig()
+    before = next(rig.frames(0x410))
+    shift = Parameter('cell_offset', value=['m1:2:-0.5'])
+    assert rig.node.set_parameters([shift])[0].successful
+    for scan in rig.frames(0x410):
+        if scan['Cell2'] == pytest.approx(before['Cell2'] - 0.5, abs=1e-3):
+            break
+    assert scan['Cell1'] == pytest.approx(before['Cell1'], abs=1e-3)
+    wrong = rig.node.set_parameters([Parameter('silent_modules', value=['m9'])])[0]
+    assert not wrong.successful
+    assert 'm9' in wrong.reason
+    rig.node.set_parameters([Parameter('silent_modules', value=['m1'])])
+    while rig.bus.recv(0.0) is not None:
+        pass
+    assert rig.node.events[-1].text == 'module m1 falls silent'
+    heard = []
+    while heard.count(0x42C) < 3:
+        heard.append(rig.bus.recv(PATIENCE).arbitration_id)
+    assert not [can_id for can_id in heard if can_id & ~0xF == 0x410]
+    rig.node.set_parameters([Parameter('silent_modules', value=[''])])
+    assert next(rig.frames(0x41C))['Rebooted'] == 1
+
+
+@pytest.mark.parametrize(
+    'parameters, words',
+    [
+        ({'pack': 'no_such_pack'}, 'no_such_pack'),
+        ({'load': 'robto'}, 'robot'),
+        ({'play': '/no/such/file.csv'}, '/no/such/file.csv'),
+        ({'modules': ['m7']}, 'm7'),
+        ({'silent_modules': ['m7']}, 'm7'),
+        ({'cell_offset': ['m1:99:1']}, 'm1:99'),
+    ],
+)
+def test_a_wrong_parameter_stops_the_start_with_its_name(make_rig, parameters, words):
+    with pytest.raises(ValueError, match=words):
+        make_rig(**parameters)
+
+
+def test_diagnostics_say_position_and_contactors(make_rig):
+    rig = make_rig(load='constant:-2')
+    executor = make_executor(rig.context)
+    listener = rclpy.create_node('listener', context=rig.context)
+    heard = []
+    listener.create_subscription(DiagnosticArray, '/diagnostics', heard.append, qos.DIAGNOSTICS)
+    for node in (rig.node, listener):
+        executor.add_node(node)
+    end = time.monotonic() + PATIENCE
+    while not heard and time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.1)
+    values = {pair.key: pair.value for pair in heard[0].status[0].values}
+    executor.shutdown()
+    close_node(listener)
+    assert values['contactors a'] == 'open'
+    assert float(values['position']) > 0
+    assert values['bus main'].startswith('up')
