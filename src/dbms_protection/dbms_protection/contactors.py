@@ -110,6 +110,11 @@ class Sequence:
         elif self.state is not State.OPENING:
             self._to(State.OPENING, now, reason)
 
+    def rest(self, now: float) -> None:
+        """Take the contactors for open: they are commanded so, and nobody reads them any more."""
+        self.open(now, self.reason)
+        self._to(State.OPEN, now, self.reason)
+
     def step(self, now: float, reading: Reading, joining: bool) -> list[Trouble]:
         """Go on with what is read now; `joining`: another string holds the link.
 

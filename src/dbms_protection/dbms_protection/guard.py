@@ -96,7 +96,7 @@ class Guard:
         self.active = False
         self._queue.clear()
         for string in self.strings:
-            string.shut(now, reason)
+            string.stop(now, reason)
         self.limits = self._calculate_limits(now)
         self.revision += 1
 

@@ -144,6 +144,13 @@ class StringGuard:
         self.sequence.open(now, reason)
         return self._keeper.sync(self.sequence.command, now, False)
 
+    def stop(self, now: float, reason: str) -> bool:
+        """Open at once and know nothing any more; tell whether anything new was commanded."""
+        sent = self.shut(now, reason)
+        self.sequence.rest(now)
+        self.reading = Reading()
+        return sent
+
     def refusal(self, joining: bool, obstacle: str) -> str:
         """Say why it must not be connected now; '' if it may."""
         if not self.sequence.at_rest:

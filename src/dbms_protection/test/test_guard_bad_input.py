@@ -249,9 +249,10 @@ def test_a_held_up_sequence_does_not_go_on_closing():
         rig.step()
     rig.units[0].link = rig.units[0].voltage
     before = len(rig.sent)
-    rig.now += 0.6
+    rig.now += 0.4  # longer than the lease, not long enough to lose a module
     sample = rig.units[0].sample()
     rig.guard.on_string(0, 424242, sample, rig.now)
+    assert ('LEASE_EXPIRED', 'MSL') in rig.names()
     assert {command.contacts for _, command in rig.sent[before:]} == {ALL_OPEN}
 
 
