@@ -119,7 +119,7 @@ def _buses(pack: Pack) -> Table:
     title = f'Buses, worst case: load = frames/s x {busload.FRAME_BITS} bits / bit rate'
     table = Table(title=title, title_justify='left', box=None, padding=(0, 2, 0, 0))
     table.caption = (
-        f'{busload.FRAME_BITS} bits: 8 bytes behind an 11-bit id, all stuff bits, interframe space '
+        f'{busload.FRAME_BITS} bits: 8 bytes behind an 11-bit id, every stuff bit, a pause '
         '(Davis et al. 2007, eq. 1)'
     )
     table.caption_justify = 'left'

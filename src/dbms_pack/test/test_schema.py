@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The schemas themselves, and what is said about values that they refuse."""
 
+import re
+from pathlib import Path
+
 import jsonschema
 import pytest
 from pack_rig import CELLS, DELETE, cell_of, changed, line_of, pack_of, problems_of, shipped
@@ -51,6 +54,18 @@ def test_no_mapping_of_a_schema_takes_unknown_keys(name):
 def test_no_limit_has_a_default():
     text = str(load_schema('pack')['$defs'])
     assert text.count("'default'") == 1  # the bit rate
+
+
+@pytest.mark.parametrize('name', ['pack', 'cell'])
+def test_the_guide_names_every_key(name):
+    guide = (Path(__file__).resolve().parents[3] / 'docs/packs.md').read_text(encoding='utf-8')
+    schema = load_schema(name)
+    keys = {key for key, _ in properties(schema)}
+    for value in schema.get('$defs', {}).values():
+        keys |= {key for key, _ in properties(value)}
+    for key in keys:
+        last = key.rsplit('.', 1)[1]
+        assert re.search(rf'[`.]{last}[`.]', guide), key
 
 
 LIMITS = sorted(shipped('robot_13s')['limits'])
