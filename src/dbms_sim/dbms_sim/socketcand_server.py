@@ -22,7 +22,7 @@ from contextlib import contextmanager
 # Bytes that may wait for a client: some 100,000 frames, or half a minute of a busy bus.
 CLIENT_BUFFER = 4_000_000
 # The client reads the answer to "rawmode" with one recv and fails if a frame follows in it.
-SETTLING = 0.1  # s in which frames wait after that answer
+SETTLING = 0.2  # s in which frames wait after that answer
 LONGEST_MESSAGE = 256  # bytes without an end that are kept
 
 _MESSAGE = re.compile(rb'<([^<>]*)>')
