@@ -20,7 +20,7 @@ from .faults import FaultBook
 from .judge import Judge
 from .lease import LeaseKeeper, Send
 from .limits import LimitCalculator, PowerLimits
-from .measurements import StringData, StringSample
+from .measurements import PERIODS_UNTIL_STALE, StringData, StringSample
 from .strings import StringGuard
 from .timebase import Timebase
 
@@ -74,6 +74,7 @@ class Guard:
         for fault in list(self.book.active()):
             self.book.end(fault.name, fault.level, fault.place)
         self._queue: list[int] = []
+        self._joined_at = -math.inf  # when a string was connected last
         self._heard: list[int | None] = [None] * len(self.strings)
         self._limits_at = now
         self._limits_of: object = None
@@ -186,6 +187,8 @@ class Guard:
         sent = string.run(now, self._joining(index), cell_sum, obstacle, renew)
         if sent or string.state is not before:
             self.revision += 1
+            if string.state is State.CONNECTED:
+                self._joined_at = now
 
     def _joining(self, index: int) -> bool:
         """Tell whether another string holds the link."""
@@ -203,8 +206,11 @@ class Guard:
     def _start_next(self, now: float) -> None:
         """Connect the next string that waits, one at a time."""
         while self._queue and not any(string.sequence.connecting for string in self.strings):
+            string = self.strings[self._queue[0]]
+            settle = PERIODS_UNTIL_STALE * string.string.current_sensor.voltage_period
+            if now - self._joined_at < settle:
+                return  # its own sensor has not seen the link yet as the last string left it
             index = self._queue.pop(0)
-            string = self.strings[index]
             refusal = self._refusal(index, now)
             self.revision += 1
             if refusal:
@@ -250,12 +256,14 @@ class Guard:
         able.sort(key=lambda index: -self.strings[index].reading.string_voltage)
         self._queue += able
         self._start_next(now)
-        said = [f'string {self._name(index)} is being connected' for index in able]
+        said = []
         for index in chosen:
             if refusals[index]:
                 said.append(f'string {self._name(index)}: {refusals[index]}')
-            elif index not in able:
+            elif index in self._queue:
                 said.append(f'string {self._name(index)} waits for its turn')
+            else:
+                said.append(f'string {self._name(index)} is being connected')
         return bool(able), '; '.join(said)
 
     def _disconnect(self, chosen: list[int], now: float) -> tuple[bool, str]:

@@ -277,8 +277,11 @@ class ProtectionNode(SafeLifecycleNode):
             logger.warning(f'and {len(events) - LINES} more changes of faults')
         for string in guard.strings:
             name, state = string.string.name, string.state.name
-            if self._told_states.get(name) != state:
-                self._told_states[name] = state
+            # Why it is open may change, e.g. when joining was refused; of other states the
+            # reason is told once.
+            news = string.reason if state == 'OPEN' else state
+            if self._told_states.get(name) != news:
+                self._told_states[name] = news
                 logger.info(f'string {name}: {state}, {string.reason}')
 
 

@@ -358,6 +358,22 @@ def test_strings_connect_one_after_the_other_highest_first():
     assert rig.guard.limits.discharge_current == pytest.approx(200.0)
 
 
+def test_the_second_string_waits_until_its_own_sensor_has_seen_the_link():
+    rig = two_strings()
+    rig.guard.command('connect', '', '', (), rig.now)
+    while rig.state(0) is not State.CONNECTED:
+        rig.step()
+    first = rig.now
+    rig.units[1].changes = {'link_voltage': 5.0}  # as measured a moment ago
+    for _ in range(10):
+        rig.step()
+    rig.units[1].changes = {}
+    rig.run(2.0)
+    assert rig.state(1) is State.CONNECTED
+    joined = next(time for time, c in rig.sent if c.string == 1 and c.contacts != ALL_OPEN)
+    assert joined - first >= 0.29
+
+
 def test_a_string_too_far_from_the_link_is_refused_and_the_other_sails_on():
     rig = two_strings()
     rig.voltages[2][:] = rig.voltages[3][:] = 3.4
