@@ -7,7 +7,9 @@ Supervision rests on each consumer's own watchdog, so no profile asks for deadli
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 
-def _profile(reliability: ReliabilityPolicy, durability: DurabilityPolicy, depth: int) -> QoSProfile:
+def _profile(
+    reliability: ReliabilityPolicy, durability: DurabilityPolicy, depth: int
+) -> QoSProfile:
     return QoSProfile(
         reliability=reliability,
         durability=durability,
