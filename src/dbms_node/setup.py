@@ -16,7 +16,7 @@ setup(
     zip_safe=True,
     maintainer='DBMS developers',
     maintainer_email='dbms@example.org',
-    description='What every DBMS node shares: QoS profiles, executor, lifecycle, parameters, clocks.',
+    description='What every DBMS node shares: QoS, executor, lifecycle, parameters, clocks.',
     license='Apache-2.0',
     entry_points={'console_scripts': []},
 )

@@ -3,9 +3,10 @@
 
 import pytest
 from builtin_interfaces.msg import Time
-from dbms_node.clocks import seconds_stamp, stamp_seconds
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dbms_node.clocks import seconds_stamp, stamp_seconds
 
 
 @given(st.integers(0, 2**31 - 1), st.integers(0, 999_999_999))

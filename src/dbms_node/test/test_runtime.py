@@ -9,11 +9,12 @@ import threading
 
 import pytest
 import rclpy
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
 from dbms_node.clocks import steady_timer
 from dbms_node.parameters import declare
 from dbms_node.runtime import make_executor, run_nodes, spin
-from rclpy.node import Node
-from rclpy.parameter import Parameter
 
 PROGRAM = """
 import sys
