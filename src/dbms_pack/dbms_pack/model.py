@@ -241,12 +241,12 @@ class Pack:
 
     @property
     def string_capacity(self) -> float:
-        """Rated capacity of one string in Ah."""
+        """Capacity of one string in Ah, by its cell model."""
         return self.cell.capacity * self.parallel
 
     @property
     def capacity(self) -> float:
-        """Rated capacity of the pack in Ah: its strings are in parallel."""
+        """Capacity of the pack in Ah: its strings are in parallel."""
         return self.string_capacity * len(self.strings)
 
     def string(self, name: str) -> String:
