@@ -3,6 +3,7 @@
 
 import functools
 import math
+import sys
 import threading
 
 import can
@@ -230,3 +231,7 @@ class CanDriverNode(Node):
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop."""
     return run_node(CanDriverNode, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
