@@ -25,18 +25,20 @@ _TABLE = _make_table()
 
 
 def data_id(can_id: int, counter: int) -> int:
-    """Return the data id of an 11-bit CAN id: its low byte, or id >> 3 for odd counters.
+    """Return the data id of an 11-bit CAN id: its low byte, for odd counters id ^ id >> 3 ^ 0x98.
 
-    One of the two tells every pair of ids apart, so a frame under a wrong id fails by the second.
+    The two together tell every pair of ids apart, so a frame under a wrong id fails by the second.
+    Ids that differ in their lowest three bits only, the frames of one module, differ in both. With
+    the constant no flip of counter bit 0 alone makes up for the data id that it changes.
     """
-    return (can_id >> 3) & 0xFF if counter & 1 else can_id & 0xFF
+    return (can_id ^ can_id >> 3 ^ 0x98) & 0xFF if counter & 1 else can_id & 0xFF
 
 
 def crc(data: bytes | bytearray, can_id: int) -> int:
     """Return the CRC that belongs in byte 0 of the 8 bytes of `data` under `can_id`."""
     t = _TABLE
     head = data[1]
-    last = (can_id >> 3) & 0xFF if head & 1 else can_id & 0xFF
+    last = (can_id ^ can_id >> 3 ^ 0x98) & 0xFF if head & 1 else can_id & 0xFF
     value = t[t[t[0xFF ^ head] ^ data[2]] ^ data[3]]
     value = t[t[t[t[value ^ data[4]] ^ data[5]] ^ data[6]] ^ data[7]]
     return t[value ^ last] ^ 0xFF

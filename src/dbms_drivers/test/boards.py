@@ -21,7 +21,7 @@ def database() -> cantools.database.Database:
 
 def reference_crc(data: bytes, can_id: int) -> int:
     odd = data[1] & 1
-    return compute_profile2_crc(data, (can_id >> 3 if odd else can_id) & 0xFF)
+    return compute_profile2_crc(data, (can_id ^ can_id >> 3 ^ 0x98 if odd else can_id) & 0xFF)
 
 
 def encode(name: str, address: int, counter: int, **values) -> Frame:

@@ -117,12 +117,11 @@ def test_frames_of_a_module_under_the_address_of_another_are_not_used():
     assert bench.statistics.crc == 20
 
 
-def test_frame_in_the_place_of_its_neighbour_is_noticed_at_every_second_counter():
-    # Ids that differ in their lowest three bits only share the data id of odd counters.
+def test_frame_in_the_place_of_its_neighbour_is_noticed_at_every_counter():
     bench = Bench().warm()
     found = [bench.step(lambda f: [f[0], (f[1][0], f[0][1]), *f[2:]]) for _ in range(6)]
-    assert bench.statistics.crc == 3
-    assert sum(map(len, found)) == 3
+    assert bench.statistics.crc == 6
+    assert sum(map(len, found)) == 0
 
 
 def test_repeated_frame_is_counted_and_changes_nothing():

@@ -57,7 +57,7 @@ def module_id(address: int, frame: int) -> int:
 
 def data_id(can_id: int, counter: int) -> int:
     """Return the AUTOSAR E2E profile 2 data id of a CAN id at a counter value."""
-    return (can_id >> 3) & 0xFF if counter & 1 else can_id & 0xFF
+    return (can_id ^ can_id >> 3 ^ 0x98) & 0xFF if counter & 1 else can_id & 0xFF
 
 
 def checksum(can_id: int, data: bytes) -> int:
@@ -146,7 +146,8 @@ class ScanLayout:
         self._status_rows: dict[tuple[object, ...], npt.NDArray[np.uint8]] = {}
         self._unused = self._cells.unused(len(frames)) | self._temperatures.unused(len(frames))
         ids = np.array(self.can_ids)
-        self._data_ids = [(ids & 0xFF).astype(np.uint8), ((ids >> 3) & 0xFF).astype(np.uint8)]
+        odd = (ids ^ ids >> 3 ^ 0x98) & 0xFF
+        self._data_ids = [(ids & 0xFF).astype(np.uint8), odd.astype(np.uint8)]
 
     def pack(
         self,
