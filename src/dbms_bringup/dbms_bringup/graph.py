@@ -4,6 +4,7 @@
 Pure Python: neither rclpy nor launch is needed to know what runs.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,7 +125,7 @@ def simulators(pack: Pack, options: Options) -> list[NodeSpec]:
         'initial_soc': float(options.initial_soc),
     }
     if options.play:
-        parameters['play'] = options.play
+        parameters['play'] = os.path.abspath(options.play)
     rest = [module.name for module in pack.modules if module.name not in options.boards]
     told = {**parameters, 'modules': rest} if options.boards else parameters
     nodes = [_simulator('sim', told)]
@@ -143,7 +144,7 @@ def _shared(
         bus['bus_interface'] = options.bus_interface
     if options.bus_interface == 'socketcand':
         bus.update(bus_host=options.bus_host, bus_port=options.bus_port)
-    common = {'pack': str(pack.path), 'use_sim_time': options.use_sim_time}
+    common = {'pack': str(pack.path.absolute()), 'use_sim_time': options.use_sim_time}
     return common, bus, {'time_scale': float(options.time_scale)}
 
 
