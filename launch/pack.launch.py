@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts the whole graph of one pack, a process per node.
 
+For example:
     ros2 launch dbms_bringup pack.launch.py pack:=robot_13s simulate:=true
     ros2 launch dbms_bringup pack.launch.py pack:=/etc/battery.yaml namespace:=aft_battery
 """
@@ -56,9 +57,7 @@ ARGUMENTS = [
         default_value='',
         description='python-can interface instead of those of the pack file, e.g. socketcand',
     ),
-    DeclareLaunchArgument(
-        'bus_host', default_value=HUB_HOST, description='where the CAN hub is'
-    ),
+    DeclareLaunchArgument('bus_host', default_value=HUB_HOST, description='where the CAN hub is'),
     DeclareLaunchArgument(
         'bus_port', default_value='0', description='of the CAN hub; 0: a free one is found'
     ),

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts a pack that is not there: a CAN hub and virtual boards on it, for a graph started apart.
 
-    ros2 launch dbms_bringup sim.launch.py pack:=robot_13s load:=robot
-    ros2 launch dbms_bringup pack.launch.py pack:=robot_13s bus_interface:=socketcand bus_port:=29536
+For example:
+    ros2 launch dbms_bringup sim.launch.py load:=robot
+    ros2 launch dbms_bringup pack.launch.py bus_interface:=socketcand bus_port:=29536
 """
 
 from launch import Action, LaunchContext, LaunchDescription

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process of the many-process form: ends with its parent, then runs one `main(args)`.
 
+Usage:
     python -m dbms_bringup.child PARENT_PID MODULE ARGUMENTS
 """
 

@@ -53,6 +53,7 @@ COMMANDS: dict[str, Run] = {
     'status': _module('dbms_monitor.status'),
     'check': _module('dbms_pack.cli'),
     'hub': _module('dbms_sim.socketcand_server'),
+    'scenario': _module('dbms_bringup.scenarios'),
     'bench': bench,
     **{name: _service(name) for name in ('connect', 'disconnect', 'reset')},
 }

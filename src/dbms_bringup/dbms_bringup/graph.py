@@ -135,9 +135,7 @@ def simulators(pack: Pack, options: Options) -> list[NodeSpec]:
     return [_with_extra(node, options) for node in nodes]
 
 
-def _shared(
-    pack: Pack, options: Options
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def _shared(pack: Pack, options: Options) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return the parameters of all nodes, of those on the bus, of those with battery time."""
     bus: dict[str, Any] = {}
     if options.bus_interface:

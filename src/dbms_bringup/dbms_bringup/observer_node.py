@@ -52,9 +52,7 @@ class ObserverNode(Node):
         self._leave = False
         self._refusal = ''
         self.recording = ''  # running, frozen, ended; '' if none is played
-        self._commands = {
-            name: self.create_client(Command, name) for name in REASONS
-        }
+        self._commands = {name: self.create_client(Command, name) for name in REASONS}
         self._subscribe(pack)
 
     @property

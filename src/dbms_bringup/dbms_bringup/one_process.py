@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dbms_node.runtime import close_node, make_executor, run_nodes
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+
+from dbms_node.runtime import close_node, make_executor, run_nodes
 
 from .graph import NodeSpec
 

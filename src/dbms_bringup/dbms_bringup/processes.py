@@ -31,9 +31,7 @@ class Job:
     stage: int
 
 
-def jobs(
-    nodes: Sequence[NodeSpec], programs: Sequence[ProgramSpec], namespace: str
-) -> list[Job]:
+def jobs(nodes: Sequence[NodeSpec], programs: Sequence[ProgramSpec], namespace: str) -> list[Job]:
     """Return the jobs of a graph: the hub is ended last, what plays the pack before it."""
     made = [Job(one.name, one.module, one.arguments, 0) for one in programs]
     for node in nodes:

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A running graph in either form, with the node that follows it."""
 
+import functools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import rclpy
-from dbms_node.runtime import SWITCH_INTERVAL
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+
+from dbms_node.runtime import SWITCH_INTERVAL
 
 from .graph import graph, programs
 from .observer_node import ObserverNode
@@ -61,9 +63,7 @@ class Rig:
             self._supervisor.start()
         else:
             nodes = make_nodes(specs, plan.namespace)
-            for node in nodes:
-                if node.get_name() == 'sim':
-                    position = lambda node=node: node.position  # noqa: E731
+            position = _position_of(nodes)
         self.observer = ObserverNode(
             plan.pack,
             self.story,
@@ -76,6 +76,10 @@ class Rig:
         )
         self._spinner = Spinner([*nodes, self.observer], lambda error: self._failed(repr(error)))
         self._spinner.start()
+
+    def pids(self) -> dict[str, int]:
+        """Return the process of each job in the many-process form."""
+        return {} if self._supervisor is None else self._supervisor.pids()
 
     def stop(self) -> None:
         """End everything; may be called more than once."""
@@ -90,3 +94,11 @@ class Rig:
 
     def _note(self, text: str) -> None:
         self._tell(text if self._spinner is None else f'{self.observer.now}  {text}')
+
+
+def _position_of(nodes: Sequence[Node]) -> Callable[[], float] | None:
+    """Return what tells the battery time of the simulator among the nodes, if there is one."""
+    for node in nodes:
+        if node.get_name() == 'sim':
+            return functools.partial(getattr, node, 'position')
+    return None

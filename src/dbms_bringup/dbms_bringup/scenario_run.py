@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of a scenario in this process: the real graph over the real wire protocol.
+
+    python -m dbms_bringup.scenario_run FILE DIRECTORY
+
+Writes verdicts.json, samples.csv and events.csv into the directory.
+"""
+
+import json
+import math
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from dbms_node.clocks import steady_now
+from dbms_node.runtime import SWITCH_INTERVAL, close_node
+from rclpy.signals import SignalHandlerOptions
+
+from dbms_sim.scenario import Action, Scenario, load_scenario
+
+from .graph import Options, graph
+from .one_process import Spinner, make_nodes
+from .scenario_actions import act, prepare
+from .scenario_node import ScenarioNode, read_truth
+from .scenario_record import Recorder
+from .verdicts import Judge, Verdict, View
+
+NAMESPACE = 'scenario'
+READY_WITHIN = 30.0  # s, for the graph to start and to connect
+TICK = 0.02  # s, between looks at the truth
+
+
+class NotReady(Exception):
+    """The graph did not come up, or did not connect; nothing was judged."""
+
+
+class ScenarioRun:
+    """Starts the graph, goes through the timeline, judges, ends the graph."""
+
+    def __init__(self, scenario: Scenario, directory: Path) -> None:
+        self._scenario = scenario
+        self._view = View(scenario.pack)
+        self._changed = threading.Condition()  # of the view; also keeps judge and view together
+        self._start = math.inf  # s, steady time of the scenario's zero
+        self._failure = ''
+        self._judge = Judge(scenario.expectations, self._view)
+        self._recorder = Recorder(directory, scenario)
+        self._actions = list(scenario.actions)
+        self._sim: Any = None
+        self._node: ScenarioNode
+
+    def run(self) -> list[Verdict]:
+        """Run it; return all verdicts in the order in which they fell."""
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        spinner = None
+        try:
+            nodes = self._make_nodes()
+            spinner = Spinner(nodes, self._on_failure)
+            spinner.start()
+            self._connect()
+            self._follow()
+        except NotReady as error:
+            self._judge.end(0.0, str(error))
+        finally:
+            if spinner is not None:
+                spinner.stop()
+            self._recorder.close()
+            rclpy.try_shutdown()
+        return self._judge.verdicts
+
+    def _make_nodes(self) -> list[Any]:
+        scenario = self._scenario
+        options = Options(
+            simulate=True,
+            bus_interface='virtual',
+            load=scenario.load,
+            initial_soc=scenario.initial_soc,
+            time_scale=scenario.time_scale,
+            extra={'sim': {'seed': scenario.seed}},
+        )
+        nodes = make_nodes(graph(scenario.pack, options), NAMESPACE)
+        try:
+            self._sim = next(node for node in nodes if node.get_name() == 'sim')
+            self._sim.with_world(lambda world: prepare(world, scenario))
+            self._node = ScenarioNode(self._view, self._on_change, namespace=NAMESPACE)
+        except BaseException:
+            for node in reversed(nodes):
+                close_node(node)
+            raise
+        return [*nodes, self._node]
+
+    def _now(self) -> float:
+        """Return the time of the scenario in s of battery time; below 0: not begun."""
+        return (steady_now() - self._start) * self._scenario.time_scale
+
+    def _on_change(self) -> None:
+        with self._changed:
+            self._look()
+            self._changed.notify()
+
+    def _on_failure(self, error: BaseException) -> None:
+        with self._changed:
+            self._failure = f'the graph failed: {error!r}'
+            self._changed.notify()
+
+    def _look(self) -> None:
+        now = self._now()
+        if now >= 0.0:
+            self._judge.look(now)
+            self._recorder.changes(now, self._view)
+
+    def _wait_for(self, true: Callable[[], bool], deadline: float) -> bool:
+        with self._changed:
+            while not true():
+                left = deadline - steady_now()
+                if left <= 0.0 or self._failure:
+                    return False
+                self._changed.wait(min(left, 0.1))
+        return True
+
+    def _connect(self) -> None:
+        deadline = steady_now() + READY_WITHIN
+        if not self._wait_for(lambda: self._node.ready, deadline):
+            raise NotReady(self._failure or f'not ready: state {self._view.state or "unknown"}')
+        while self._scenario.connected:
+            self._node.command('connect')
+            if not self._wait_for(lambda: self._view.answer != '', deadline):
+                raise NotReady(self._failure or 'connect was not answered')
+            if self._view.answer == 'accepted':
+                break
+            self._wait_for(lambda: False, min(deadline, steady_now() + 0.2))
+        if self._scenario.connected and not self._wait_for(self._all_connected, deadline):
+            told = [f'{name} {state} ({why})' for name, (state, why) in self._view.strings.items()]
+            raise NotReady(self._failure or f'not connected: {", ".join(told)}')
+
+    def _all_connected(self) -> bool:
+        strings = self._view.strings
+        return bool(strings) and all(state == 'CONNECTED' for state, _ in strings.values())
+
+    def _follow(self) -> None:
+        """Go through the timeline; the executor's thread judges what the topics tell meanwhile."""
+        with self._changed:
+            self._start = steady_now()
+        while not self._failure:
+            now = self._now()
+            while self._actions and self._actions[0].at <= now:
+                self._act(self._actions.pop(0))
+            self._sim.with_world(lambda world: read_truth(world, self._view))
+            with self._changed:
+                now = self._now()
+                self._recorder.sample(now, self._view)
+                self._look()
+            if now >= self._scenario.duration and self._judge.done:
+                return
+            self._pause(now)
+        self._judge.end(self._now(), self._failure)
+
+    def _pause(self, now: float) -> None:
+        next_action = self._actions[0].at if self._actions else math.inf
+        due = min(next_action, self._judge.due()) - now
+        left = min(max(due / self._scenario.time_scale, 0.0), TICK)
+        threading.Event().wait(left or 0.001)
+
+    def _act(self, action: Action) -> None:
+        self._recorder.note(self._now(), 'action', str(action))
+        act(action, self._sim, self._node, self._scenario.pack)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one scenario; 0: all as expected, 1: not."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    path, directory = Path(words[0]), Path(words[1])
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    scenario = load_scenario(path)
+    verdicts = ScenarioRun(scenario, directory).run()
+    content = {
+        'scenario': scenario.name,
+        'purpose': scenario.purpose,
+        'passed': all(verdict.passed for verdict in verdicts),
+        'verdicts': [vars(verdict) for verdict in verdicts],
+    }
+    (directory / 'verdicts.json').write_text(json.dumps(content, indent=2) + '\n', 'utf-8')
+    return 0 if content['passed'] else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

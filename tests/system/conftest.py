@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole-system tests: a domain of their own, and data where there is any."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ.setdefault('ROS_DOMAIN_ID', str(20 + os.getpid() % 80))
+os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+
+ROOT = Path(__file__).resolve().parents[2]
+DISCHARGE = 'leaf_module/module123-irdischarge-65ah-1_0c.csv.gz'
+
+
+@pytest.fixture
+def discharge() -> Path:
+    """Return the measured 1C discharge of six cells, or skip where the data is not."""
+    path = Path(os.environ.get('DBMS_DATA') or ROOT.parent / 'shared' / 'data') / DISCHARGE
+    if not path.is_file():
+        pytest.skip(f'no measured data: set DBMS_DATA to a directory with {DISCHARGE}')
+    return path
