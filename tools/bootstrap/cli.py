@@ -12,7 +12,7 @@ from .process import StepFailed, tail
 
 # Commands of dbms_bringup: they run in the environment, and print their own --help.
 SYSTEM_COMMANDS = (
-    'up', 'status', 'check', 'connect', 'disconnect', 'reset', 'bench',
+    'up', 'status', 'check', 'connect', 'disconnect', 'reset', 'bench', 'scenario',
 )  # fmt: skip
 
 HELP = """\
@@ -29,6 +29,7 @@ Run
   check                check pack files and configuration without starting anything
   connect, disconnect  close or open the contactors of the running system
   reset                clear latched faults whose cause is gone
+  scenario [FILE...]   run scenarios on a simulated pack and judge what happens
   bench                measure latency, load and accuracy on this machine
 
 Develop

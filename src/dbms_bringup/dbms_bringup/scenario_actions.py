@@ -7,6 +7,7 @@ import numpy as np
 
 from dbms_pack import Pack
 from dbms_sim.boards import CellOffset
+from dbms_sim.feeds import ModelFeed
 from dbms_sim.loads import make_load
 from dbms_sim.scenario import COMMANDS, Action, Scenario
 from dbms_sim.world import World
@@ -14,7 +15,8 @@ from dbms_sim.world import World
 
 def prepare(world: World, scenario: Scenario) -> None:
     """Give the cells their temperatures at the start."""
-    plant = world.feed.plant
+    feed = _feed(world)
+    plant = feed.plant
     plant.ambient = scenario.ambient
     plant.temperature = np.full(len(plant.temperature), scenario.temperature)
 
@@ -25,9 +27,14 @@ def act(action: Action, sim: Any, node: Any, pack: Pack) -> None:
         node.command(action.kind, [action.name] if action.name else [])
     elif action.kind == 'load':
         load = make_load(action.name, pack)
-        sim.with_world(lambda world: world.feed.set_load(load))
+        sim.with_world(lambda world: _feed(world).set_load(load))
     else:
         sim.with_world(lambda world: _fault(world, action))
+
+
+def _feed(world: World) -> ModelFeed:
+    assert isinstance(world.feed, ModelFeed)  # a scenario plays no recording
+    return world.feed
 
 
 def _fault(world: World, action: Action) -> None:

@@ -12,6 +12,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import BatteryState
 
 from dbms_node import qos
+from dbms_sim.feeds import ModelFeed
 from dbms_sim.scenario_words import MODULE_STATUS, STRING_STATUS
 from dbms_sim.world import World
 
@@ -21,7 +22,7 @@ from .verdicts import View
 
 
 class ScenarioNode(Node):
-    """Keeps a view of the graph; `changed` is called in the executor's thread after each change."""
+    """Keeps a view of the graph; calls `changed` in the executor's thread when it changes."""
 
     def __init__(self, view: View, changed: Callable[[], None], **kwargs: Any) -> None:
         super().__init__('dbms_scenario', **kwargs)
@@ -39,7 +40,8 @@ class ScenarioNode(Node):
     def ready(self) -> bool:
         """Tell whether every part of the pack was heard and protection takes commands."""
         pack = self._view.pack
-        everyone = {one.name for one in (*pack.modules, *pack.strings)}
+        everyone = {module.name for module in pack.modules}
+        everyone |= {string.name for string in pack.strings}
         services = all(client.service_is_ready() for client in self._commands.values())
         return self._heard == everyone and self._view.state == 'STANDBY' and services
 
@@ -123,6 +125,7 @@ def _bits(message: Any, names: Sequence[str]) -> frozenset[str]:
 def read_truth(world: World, view: View) -> None:
     """Copy what really is into the view; call it while the world stands still."""
     feed = world.feed
+    assert isinstance(feed, ModelFeed)  # a scenario plays no recording
     plant = feed.plant
     view.voltages = plant.voltages.copy()
     view.temperatures = plant.temperature.copy()

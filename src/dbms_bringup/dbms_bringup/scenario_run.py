@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from dbms_node.clocks import steady_now
-from dbms_node.runtime import SWITCH_INTERVAL, close_node
 from rclpy.signals import SignalHandlerOptions
 
+from dbms_node.clocks import steady_now
+from dbms_node.runtime import SWITCH_INTERVAL, close_node
 from dbms_sim.scenario import Action, Scenario, load_scenario
 
 from .graph import Options, graph

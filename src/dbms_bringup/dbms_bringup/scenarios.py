@@ -3,6 +3,7 @@
 
 import argparse
 import fnmatch
+import importlib.util
 import json
 import os
 import subprocess
@@ -74,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_all(scenarios: Sequence[Scenario], value: argparse.Namespace) -> int:
+    pictures = not value.no_pictures
+    if pictures and importlib.util.find_spec('matplotlib') is None:
+        print('no pictures: they need matplotlib (./dbms test installs it)', file=sys.stderr)
+        pictures = False
     out = value.out or log_directory(os.environ) / 'scenarios'
     first = FIRST_DOMAIN + os.getpid() * 7 if value.domain is None else value.domain
     started = time.monotonic()
@@ -85,7 +90,7 @@ def _run_all(scenarios: Sequence[Scenario], value: argparse.Namespace) -> int:
         futures = [
             pool.submit(
                 run_one, scenario, out / scenario.name,
-                FIRST_DOMAIN + (first - FIRST_DOMAIN + index) % span, not value.no_pictures,
+                FIRST_DOMAIN + (first - FIRST_DOMAIN + index) % span, pictures,
             )
             for index, scenario in enumerate(order)
         ]  # fmt: skip
@@ -115,7 +120,7 @@ def run_one(scenario: Scenario, directory: Path, domain: int, picture: bool) -> 
     }
     command = [
         sys.executable, '-m', 'dbms_bringup.scenario_run', str(scenario.path.absolute()),
-        str(directory.absolute()), *(['--picture'] if picture else []),
+        str(directory.absolute()),
     ]  # fmt: skip
     started = time.monotonic()
     problem = ''
@@ -133,6 +138,10 @@ def run_one(scenario: Scenario, directory: Path, domain: int, picture: bool) -> 
     seconds = time.monotonic() - started
     if problem:
         return Result(scenario, False, seconds, (), f'{problem}; see {directory / "log.txt"}')
+    if picture:
+        drawing = [sys.executable, '-m', 'dbms_bringup.scenario_plot', str(directory.absolute())]
+        with (directory / 'log.txt').open('ab') as log:
+            subprocess.run(drawing, stdout=log, stderr=log, check=False)
     content = json.loads(file.read_text('utf-8'))
     return Result(scenario, content['passed'], seconds, content['verdicts'])
 

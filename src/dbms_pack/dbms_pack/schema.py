@@ -28,21 +28,21 @@ _QUOTED_NUMBER = re.compile(r'\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*')
 
 
 @cache
-def load_schema(name: str) -> dict[str, Any]:
-    """Return the schema of that name: pack or cell."""
-    text = files('dbms_pack').joinpath(f'{name}.schema.json').read_text(encoding='utf-8')
+def load_schema(name: str, package: str = 'dbms_pack') -> dict[str, Any]:
+    """Return the schema of that name in a package: pack or cell, scenario of dbms_sim."""
+    text = files(package).joinpath(f'{name}.schema.json').read_text(encoding='utf-8')
     schema: dict[str, Any] = json.loads(text)
     return schema
 
 
 @cache
-def _validator(name: str) -> Any:
+def _validator(name: str, package: str) -> Any:
     # jsonschema 3 (Ubuntu 22.04) ends at draft 7, which knows every keyword the schemas use.
     draft = getattr(jsonschema, 'Draft202012Validator', jsonschema.Draft7Validator)
-    return draft(load_schema(name))
+    return draft(load_schema(name, package))
 
 
-def check(document: Document, name: str) -> tuple[Any, list[Problem]]:
+def check(document: Document, name: str, package: str = 'dbms_pack') -> tuple[Any, list[Problem]]:
     """Check a document against a schema.
 
     Returns its data with None in place of every value that is not as the schema says, so that
@@ -50,8 +50,8 @@ def check(document: Document, name: str) -> tuple[Any, list[Problem]]:
     """
     problems: dict[KeyPath, Problem] = {}
     wrong: set[KeyPath] = set()
-    root = load_schema(name)
-    for error in _validator(name).iter_errors(document.data):
+    root = load_schema(name, package)
+    for error in _validator(name, package).iter_errors(document.data):
         key: KeyPath = tuple(error.absolute_path)
         if error.validator == 'required':
             found = _missing(document, key, error, root)

@@ -76,6 +76,10 @@ class ModelFeed:
         self.position = 0.0
         self.currents: FloatArray = np.zeros(len(pack.strings))
 
+    def set_load(self, load: Load) -> None:
+        """Put another machine on the pack."""
+        self._load = load
+
     @property
     def plant(self) -> Plant:
         """The cells themselves: what an estimator would like to know."""

@@ -2,8 +2,9 @@
 """The simulator as a node: puts virtual units on the buses of a pack. See docs/simulation.md."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import SetParametersResult
@@ -25,6 +26,7 @@ from dbms_sim.wire import Frame
 from dbms_sim.world import Event, World
 
 TICK = 0.01  # s
+T = TypeVar('T')
 
 
 class SimNode(Node):
@@ -59,6 +61,11 @@ class SimNode(Node):
         """What happened, oldest first, as (battery time in s, text); at most the last 1000."""
         with self._lock:
             return list(self._world.events)
+
+    def with_world(self, work: Callable[[World], T]) -> T:
+        """Let `work` read or change the world while it stands still; from any thread."""
+        with self._lock:
+            return work(self._world)
 
     def close(self) -> None:
         """End the threads and leave the buses."""
