@@ -21,6 +21,7 @@ from dbms_drivers.keeper import ContactorKeeper
 from dbms_drivers.strings import StringTracker
 from dbms_node import qos
 from dbms_node.clocks import steady_now, steady_timer
+from dbms_node.outbox import Outbox
 from dbms_node.parameters import declare
 from dbms_node.runtime import run_node
 from dbms_pack import Pack, load_pack
@@ -46,6 +47,7 @@ class CanDriverNode(Node):
         self._stalled_until = -math.inf
         self._told: object = None
         self._told_at = -math.inf
+        self._outbox = Outbox('driver reports', self._cannot_tell)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS)
         self._make_sources(pack)
         self._make_buses(pack)
@@ -64,8 +66,12 @@ class CanDriverNode(Node):
     def close(self) -> None:
         """Open the contactors, then end the readers."""
         self._keeper.close()
+        self._outbox.close()
         for link in self._links.values():
             link.close()
+
+    def _cannot_tell(self, error: str) -> None:
+        self.get_logger().error(f'a report was lost: {error}', throttle_duration_sec=1.0)
 
     def _declare_pack(self) -> Pack:
         path = declare(self, 'pack', '', 'Path of a pack file, or name of a shipped one')
@@ -204,6 +210,11 @@ class CanDriverNode(Node):
         if now - self._tick > STALL:
             self._stalled_until = now + 0.05  # calls that waited are still to come
         self._tick = now
+        # In a thread of its own: a call that opens contactors shall not wait for a report.
+        self._outbox.put(self._report)
+
+    def _report(self) -> None:
+        now = steady_now()
         reports = self._reporter.reports(now)
         told = health.signature(reports)
         if told != self._told or now - self._told_at >= REPORT_PERIOD:

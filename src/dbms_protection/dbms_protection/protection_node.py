@@ -16,8 +16,9 @@ from rclpy.task import Future
 from dbms_node import qos
 from dbms_node.clocks import steady_now, steady_timer
 from dbms_node.lifecycle import SafeLifecycleNode
+from dbms_node.outbox import Outbox
 from dbms_node.parameters import declare
-from dbms_node.runtime import run_node
+from dbms_node.runtime import run_node, settle_memory
 from dbms_pack import Level, load_pack
 
 from . import conversions, soa
@@ -56,6 +57,7 @@ class ProtectionNode(SafeLifecycleNode):
         self._told_states: dict[str, str] = {}
         self._limits_told: object = None
         self._foreign = 0
+        self._outbox = Outbox('protection reports', self._cannot_tell)
         self._state_publisher = self.create_publisher(
             ProtectionState, 'protection/state', qos.STATE
         )
@@ -64,6 +66,14 @@ class ProtectionNode(SafeLifecycleNode):
         for kind in ('connect', 'disconnect', 'reset_faults'):
             self.create_service(Command, kind, partial(self._on_command, kind))
         self._heartbeat = steady_timer(self, HEARTBEAT, self._publish)
+
+    def close(self) -> None:
+        """Open the contactors, release everything, and finish telling it."""
+        super().close()
+        self._outbox.close()
+
+    def _cannot_tell(self, error: str) -> None:
+        self.get_logger().error(f'a report was lost: {error}', throttle_duration_sec=1.0)
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -111,6 +121,7 @@ class ProtectionNode(SafeLifecycleNode):
     def activated(self) -> None:
         """Begin to guard."""
         assert self.guard is not None
+        settle_memory()
         self.guard.activate(steady_now())
         self.get_logger().info('active: guarding, contactors open')
         self._publish()
@@ -233,25 +244,25 @@ class ProtectionNode(SafeLifecycleNode):
         )
 
     def _publish(self) -> None:
-        """Tell state, faults and limits, and log what is new."""
+        """Tell state, faults and limits, and log what is new: made here, sent by the outbox."""
         self._sequence += 1
         stamp = self.get_clock().now()
         guard = self.guard
         if guard is None:
             message = ProtectionState(state_name='UNCONFIGURED', sequence=self._sequence)
             message.header.stamp = stamp.to_msg()
-            self._state_publisher.publish(message)
+            self._outbox.put(partial(self._state_publisher.publish, message))
             return
         self._told = (guard.revision, guard.book.version)
         faults = guard.book.listing()
         message = conversions.state_message(guard, faults)
         message.header.stamp = stamp.to_msg()
         message.sequence = self._sequence
-        self._state_publisher.publish(message)
+        self._outbox.put(partial(self._state_publisher.publish, message))
         told = Faults(sequence=self._sequence)
         told.header.stamp = stamp.to_msg()
         told.faults = conversions.fault_messages(faults, guard.now, stamp.nanoseconds)
-        self._faults_publisher.publish(told)
+        self._outbox.put(partial(self._faults_publisher.publish, told))
         self._publish_limits(guard)
         self._log(guard)
 
@@ -259,22 +270,15 @@ class ProtectionNode(SafeLifecycleNode):
         self._limits_told = guard.limits
         stamp = self.get_clock().now().to_msg()
         self._sequence += 1
-        self._limits_publisher.publish(
-            conversions.limits_message(guard.limits, stamp, self._sequence, VALID_FOR)
-        )
+        message = conversions.limits_message(guard.limits, stamp, self._sequence, VALID_FOR)
+        self._outbox.put(partial(self._limits_publisher.publish, message))
 
     def _log(self, guard: Guard) -> None:
-        logger = self.get_logger()
+        lines: list[tuple[Level | None, str]] = []
         events, guard.book.events = guard.book.events, []
-        for level, text in events[:LINES]:
-            if level is None:
-                logger.info(text)
-            elif level is Level.MSL:  # a line for each: rclpy refuses two severities from one
-                logger.error(text)
-            else:
-                logger.warning(text)
+        lines += events[:LINES]
         if len(events) > LINES:
-            logger.warning(f'and {len(events) - LINES} more changes of faults')
+            lines.append((Level.MOL, f'and {len(events) - LINES} more changes of faults'))
         for string in guard.strings:
             name, state = string.string.name, string.state.name
             # Why it is open may change, e.g. when joining was refused; of other states the
@@ -282,7 +286,19 @@ class ProtectionNode(SafeLifecycleNode):
             news = string.reason if state == 'OPEN' else state
             if self._told_states.get(name) != news:
                 self._told_states[name] = news
-                logger.info(f'string {name}: {state}, {string.reason}')
+                lines.append((None, f'string {name}: {state}, {string.reason}'))
+        if lines:
+            self._outbox.put(partial(self._write, lines))
+
+    def _write(self, lines: list[tuple[Level | None, str]]) -> None:
+        logger = self.get_logger()
+        for level, text in lines:
+            if level is None:
+                logger.info(text)
+            elif level is Level.MSL:  # a line for each: rclpy refuses two severities from one
+                logger.error(text)
+            else:
+                logger.warning(text)
 
 
 def main(args: list[str] | None = None) -> int:
