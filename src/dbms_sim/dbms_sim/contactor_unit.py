@@ -83,13 +83,17 @@ class VirtualContactorUnit:
     def receive(self, data: bytes, now: float) -> None:
         """Follow a command, if it passes the check of length, CRC and counter.
 
-        The lease is capped at the unit's own: no frame can hold the contactors for longer.
+        The lease is capped at the unit's own: no frame can hold the contactors for longer. Once
+        a lease has run out only a command that opens all is obeyed: a closing one that comes
+        late would close the main contactors without precharge.
         """
         if not self._receiver.accepts(data):
             return
         values = wire.decode(self._command, data)
         lease = min(values['Lease'] * 1e-3, self._unit.lease)
         close = {name: values[name] == CLOSE and lease > 0 for name in CONTACTORS}
+        if self.lease_expired and any(close.values()):
+            return
         for name, contactor in self._contactors.items():
             contactor.drive(close[name], now)
         self._lease_until = now + lease if any(close.values()) else -math.inf

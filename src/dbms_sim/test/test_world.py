@@ -87,6 +87,20 @@ def test_silence_opens_within_the_lease(robot):
     assert controller.world.events[-1].text == 'string a: contactors open, lease ran out'
 
 
+def test_a_late_command_does_not_close_again_what_the_lease_has_opened(robot):
+    controller = Controller(make_world(robot))
+    controller.connect()
+    late = controller.frame('Minus', 'Plus')
+    controller.hold()
+    controller.run(0.3)
+    controller.world.receive(late, controller.now)
+    assert feedback(controller.run(0.1))[-1] == (1, 1, 1)
+    controller.command()  # the controller has noticed: everything open
+    controller.run(0.1)
+    controller.connect()
+    assert controller.world.units['a'].main_closed
+
+
 def test_no_command_holds_longer_than_the_lease_of_the_pack(robot):
     controller = Controller(make_world(robot))
     controller.command('Minus', lease=65535)
