@@ -19,7 +19,9 @@ def test_the_demo_connects_estimates_and_opens_at_its_end(tmp_path):
     plan = make_plan(['--initial-soc', '0.6', '--load', 'constant:-20'], terminal=False)
     with closing(spy_on(plan.pack, plan)) as spy:
         with running(plan, tmp_path) as run:
-            with closing(Ears('battery', soc=(BatteryState, 'battery_state', MEASUREMENT))) as ears:
+            with closing(
+                Ears('battery', soc=(BatteryState, 'battery_state', MEASUREMENT))
+            ) as ears:
                 run.wait_connected()
                 spy.commanded('main_closed')
                 spy.reported('main_closed')

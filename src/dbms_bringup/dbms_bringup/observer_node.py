@@ -20,6 +20,7 @@ from dbms_pack import Pack
 from .story import FaultSeen, Moment, Story
 
 ANSWER_WITHIN = 3.0  # s, a request without an answer is made again after that
+ATTEMPTS = 3  # to connect at the start, each taken up by protection
 ORIGIN = 'dbms up'
 REASONS = {'connect': 'the run begins', 'disconnect': 'the run ends'}
 
@@ -49,6 +50,7 @@ class ObserverNode(Node):
         self._start = steady_now()
         self._asked: tuple[str, float] | None = None  # command without an answer yet, since
         self._connect = connect
+        self._attempts = 0
         self._leave = False
         self._refusal = ''
         self.recording = ''  # running, frozen, ended; '' if none is played
@@ -99,6 +101,8 @@ class ObserverNode(Node):
     def _on_state(self, message: ProtectionState) -> None:
         strings = [(one.name, one.state_name, one.reason) for one in message.strings]
         self._story.on_state(self.now, message.state_name, strings)
+        if self._story.connections or self._attempts >= ATTEMPTS:
+            self._connect = False
         if self._connect and message.state == ProtectionState.STANDBY:
             self._ask('connect')  # refused as long as data are missing: the next state asks again
         elif self._leave and self._story.connected:
@@ -118,12 +122,14 @@ class ObserverNode(Node):
         future.add_done_callback(lambda done: self._on_answer(name, done))
 
     def _on_answer(self, name: str, future: Future) -> None:
-        self._asked = None
         if future.cancelled() or future.exception() is not None:
+            self._asked = None
             return
         answer = future.result()
-        if name == 'connect' and answer.success:
-            self._connect = False
+        if answer.success:
+            self._attempts += name == 'connect'
+            return  # and not asked again before it had time to follow
+        self._asked = None
         if not answer.success and answer.message != self._refusal:
             self._refusal = answer.message
             self._story.note(self.now, f'{name} refused: {answer.message}')
