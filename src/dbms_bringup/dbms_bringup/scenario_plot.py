@@ -54,7 +54,10 @@ def draw(recording: Recording, title: str, file: Path) -> None:
     seconds = recording.columns['time']
     factor, unit = _unit(float(seconds[-1]))
     time = seconds / factor
-    figure, axes = pyplot.subplots(4, 1, sharex=True, figsize=(9, 9), layout='constrained')
+    figure, axes = pyplot.subplots(
+        5, 1, sharex=True, figsize=(9, 10), layout='constrained',
+        gridspec_kw={'height_ratios': [3, 3, 2, 2, 1.5]},
+    )  # fmt: skip
     _voltages(axes[0], time, recording)
     _currents(axes[1], time, recording)
     temperatures = recording.group('temperature')
@@ -67,7 +70,10 @@ def draw(recording: Recording, title: str, file: Path) -> None:
     )  # fmt: skip
     axes[3].set_ylabel('SOC')
     axes[3].legend(loc='best', fontsize='small')
-    axes[3].set_xlabel(f'time [{unit}]')
+    _states(axes[4], recording.events, factor, float(seconds[-1]))
+    axes[4].set_xlabel(f'time [{unit}]')
+    _widen(axes[2], 2.0)
+    _widen(axes[3], 0.02)
     for axis in axes:
         axis.grid(alpha=0.3)
     _events(axes, recording.events, factor, float(seconds[-1]))
@@ -103,6 +109,32 @@ def _currents(axis: Any, time: FloatArray, recording: Recording) -> None:
     axis.step(time, discharge, where='post', color='gray', linestyle=':')
     axis.legend(fontsize='small')
     axis.set_ylabel('current [A]')
+
+
+def _states(
+    axis: Any, events: Sequence[tuple[float, str, str]], factor: float, end: float
+) -> None:
+    """Draw the states of the strings as steps."""
+    lines: dict[str, list[tuple[float, str]]] = {}
+    for time, kind, text in events:
+        if kind == 'state':
+            name, _, rest = text.removeprefix('string ').partition(': ')
+            lines.setdefault(name, []).append((time / factor, rest.partition(',')[0]))
+    for name, steps in lines.items():
+        steps.append((end / factor, steps[-1][1]))
+        times, states = zip(*steps, strict=True)
+        axis.step(times, states, where='post', linewidth=1.2, label=f'string {name}')
+    axis.tick_params(axis='y', labelsize=6)
+    if len(lines) > 1:
+        axis.legend(fontsize='small')
+
+
+def _widen(axis: Any, span: float) -> None:
+    """Keep noise from looking like a change."""
+    low, high = axis.get_ylim()
+    if high - low < span:
+        middle = (low + high) / 2.0
+        axis.set_ylim(middle - span / 2.0, middle + span / 2.0)
 
 
 def _events(

@@ -136,14 +136,16 @@ def run_one(scenario: Scenario, directory: Path, domain: int, picture: bool) -> 
         except subprocess.TimeoutExpired:
             problem = f'not over after {limit:.0f} s'
     seconds = time.monotonic() - started
+    log_file = directory / 'log.txt'
     if problem:
-        return Result(scenario, False, seconds, (), f'{problem}; see {directory / "log.txt"}')
-    if picture:
+        return Result(scenario, False, seconds, (), f'{problem}; see {log_file}')
+    content = json.loads(file.read_text('utf-8'))
+    if picture and content['began']:
         drawing = [sys.executable, '-m', 'dbms_bringup.scenario_plot', str(directory.absolute())]
         with (directory / 'log.txt').open('ab') as log:
             subprocess.run(drawing, stdout=log, stderr=log, check=False)
-    content = json.loads(file.read_text('utf-8'))
-    return Result(scenario, content['passed'], seconds, content['verdicts'])
+    problem = '' if content['began'] else f'not begun: {content["problem"]}; see {log_file}'
+    return Result(scenario, content['passed'], seconds, content['verdicts'], problem)
 
 
 def lines(result: Result) -> list[str]:
@@ -152,7 +154,7 @@ def lines(result: Result) -> list[str]:
     scenario = result.scenario
     told = [f'{word}  {scenario.name} ({result.seconds:.1f} s): {scenario.purpose}']
     if result.problem:
-        told.append(f'      {result.problem}')
+        return [*told, f'      {result.problem}']
     for one in result.verdicts:
         mark = '    ' if one['passed'] else 'FAIL'
         told.append(
