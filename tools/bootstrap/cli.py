@@ -13,6 +13,7 @@ from .process import StepFailed, tail
 # Commands of dbms_bringup: they run in the environment, and print their own --help.
 SYSTEM_COMMANDS = (
     'up', 'status', 'check', 'connect', 'disconnect', 'reset', 'bench', 'scenario',
+    'estimate',
 )  # fmt: skip
 
 HELP = """\
@@ -30,6 +31,7 @@ Run
   connect, disconnect  close or open the contactors of the running system
   reset                clear latched faults whose cause is gone
   scenario [FILE...]   run scenarios on a simulated pack and judge what happens
+  estimate             the SOC over a recording of one cell, with its uncertainty
   bench                measure latency, load and accuracy on this machine
 
 Develop

@@ -52,6 +52,7 @@ COMMANDS: dict[str, Run] = {
     'up': _module('dbms_bringup.up'),
     'status': _module('dbms_monitor.status'),
     'check': _module('dbms_pack.cli'),
+    'estimate': _module('dbms_estimation.estimate_cli'),
     'hub': _module('dbms_sim.socketcand_server'),
     'scenario': _module('dbms_bringup.scenarios'),
     'bench': bench,

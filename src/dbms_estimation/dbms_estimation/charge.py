@@ -12,7 +12,7 @@ import numpy as np
 from dbms_pack.model import FloatArray
 
 SAMPLES = 1024  # at least half of these are kept: 10 s at 50 Hz
-BRIDGED = 2.0  # s of missing samples over which a straight line is still the best guess
+BRIDGED = 30.0  # s of missing samples over which a straight line is still the best guess
 STEPPED = 1.0  # s: a sample this much older than the last one is no straggler but a clock step
 
 
@@ -27,8 +27,13 @@ class Charge(NamedTuple):
 class StringCharge:
     """Integrates the current of one string by the trapezoidal rule."""
 
-    def __init__(self, period: float) -> None:
-        """Take the period of the current sensor in s."""
+    def __init__(self, period: float, still: float = 0.0) -> None:
+        """Take the period of the current sensor in s.
+
+        `still` is for recordings, A: between two samples that differ by less than this, however
+        far apart, the current was that of both.
+        """
+        self._still = still
         self.hold = max(5 * period, 0.05)  # s, for which a sample stands for what follows
         self._history = np.empty((4, SAMPLES))  # rows: stamp, charge, blind, current
         self._count = 0  # columns in use
@@ -47,9 +52,10 @@ class StringCharge:
         elif self._count and dt <= 0:
             return False
         elif self._count:
-            if dt <= max(BRIDGED, self.hold):
+            known = dt <= self.hold or abs(current - last_current) < self._still
+            if known or dt <= BRIDGED:
                 charge += 0.5 * (current + last_current) * dt
-            if dt > self.hold:
+            if not known:
                 blind += dt
         if self._count == SAMPLES:
             self._count = SAMPLES // 2
@@ -74,5 +80,6 @@ class StringCharge:
         index = np.minimum(np.searchsorted(times, stamps), len(times) - 1)
         gap = times[index] - times[index - 1]  # negative at the first sample: no gap
         known = (ahead <= self.hold) & (behind <= self.hold)
-        known &= (ahead > 0) | (gap <= self.hold)
+        # At a sample the current is known, whatever was before it.
+        known &= (ahead > 0) | (gap <= self.hold) | (times[index] == stamps)
         return Charge(charge, blind, np.where(known, current, np.nan))

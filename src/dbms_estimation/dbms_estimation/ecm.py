@@ -42,6 +42,9 @@ class CellTables:
         ocv = _extended(self._grid, cell.ocv_soc, cell.ocv_voltage)
         self._ocv = np.column_stack([ocv, _slope(ocv)])
         self._inverse = (cell.ocv_voltage, cell.ocv_soc)
+        gap = np.broadcast_to(cell.hysteresis_voltage, cell.ocv_soc.shape)
+        self._hysteresis = np.interp(self._grid, cell.ocv_soc, gap)
+        self._hysteresis_soc = cell.hysteresis_soc
         self._temperatures = np.asarray(cell.temperatures, dtype=float)
         self._ranks = np.arange(len(self._temperatures), dtype=float)
         scaled = (
@@ -65,6 +68,17 @@ class CellTables:
         high = self._ocv.take(index + 1, axis=0)
         value = low + fraction[:, None] * (high - low)
         return value[:, 0], value[:, 1]
+
+    def hysteresis(self, soc: FloatArray) -> FloatArray:
+        """Return half the gap in V between the OCV after charging and after discharging."""
+        index, fraction = self._place(soc)
+        low = self._hysteresis.take(index)
+        return low + fraction * (self._hysteresis.take(index + 1) - low)
+
+    def turned(self, hysteresis: FloatArray, gained: FloatArray) -> FloatArray:
+        """Return the hysteresis state, -1..1, after the SOC has gone up by `gained`."""
+        kept = np.exp(-np.abs(gained) / self._hysteresis_soc)
+        return kept * hysteresis + (1 - kept) * np.sign(gained)
 
     def soc(self, ocv: FloatArray) -> FloatArray:
         """Return the SOC, 0..1, that belongs to an open-circuit voltage in V."""

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Extended Kalman filter for the SOC of many cells at once.
 
-State of each cell: x = [soc, v1, v2], the charge and the voltages of two RC pairs. Measurement:
-the terminal voltage. The 3x3 covariance is kept as its six independent rows, so it is symmetric
-by construction, and every operation is elementwise over the cells: what one cell does, NaN
+State of each cell: x = [soc, v1, v2, bias, offset]: the charge, the voltages of two RC pairs, the
+offset of its current sensor and the error of the voltage model where the cell is now. Measurement:
+the terminal voltage. Every operation is elementwise over the cells: what one cell does, NaN
 included, cannot reach another.
 
-The errors that matter here are not white: a wrong OCV table or a current offset is the same from
-one scan to the next. Both noises are therefore given as a size and a correlation time, and enter
-as spectral densities. The outcome is then the same at 1 Hz and at 100 Hz, and sigma does not
-shrink just because a board reports often.
+The errors that matter here are not white: a wrong OCV table is as wrong after an hour of rest as
+it was before, and only another SOC brings another error. It is therefore a state that is forgotten
+with the charge that flows and not with time, so sigma does not shrink just because a board
+reports often or a cell rests long. What is left, the error of the circuit under load, is given a
+size and a correlation time. The outcome is the same at 1 Hz and at 100 Hz.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from dbms_pack.model import FloatArray
 from .ecm import SOC_HIGH, SOC_LOW, CellTables, Impedance
 
 SIGMA_MAX = 12**-0.5  # of a value that may be anywhere in 0..1
+STATES = 5
+_SOC, _V1, _V2, _BIAS, _OFFSET = range(STATES)
 _TINY = 1e-12
 
 
@@ -29,12 +32,17 @@ class FilterOptions:
     """What the filter assumes about the errors of sensors and model."""
 
     voltage_noise: float = 0.002  # V, white noise of one reading
-    model_error: float = 0.010  # V, error of the OCV table and of the circuit
-    model_error_time: float = 300.0  # s, over which that error stays the same
+    model_error: float = 0.006  # V, error of the OCV table at one SOC
+    model_error_soc: float = 0.10  # change of SOC after which that error is another one
+    model_error_time: float = 20000.0  # s, the same without any change of SOC
+    quick_error: float = 0.004  # V, error of the circuit that changes soon
+    quick_error_time: float = 60.0  # s, over which it stays the same
     impedance_error: float = 0.15  # relative, of R0, R1 and R2
     blind_impedance_error: float = 1.0  # the same where no temperature is measured
-    current_error: float = 0.01  # relative, of the current sensor's gain and of the capacity
-    current_error_time: float = 600.0  # s
+    current_bias: float = 0.005  # offset of the current sensor, in units of capacity per hour
+    current_bias_time: float = 1e5  # s, over which it stays the same
+    gain_error: float = 0.007  # relative, of the current sensor's gain and of the capacity
+    gain_error_soc: float = 0.5  # charge over which the outcome of that error adds up
     unknown_current: float = 1.0  # in units of capacity per hour, where none is measured
     start_voltage_error: float = 0.020  # V, what a cell at rest may be off its OCV
     start_sigma: float = 0.02  # smallest sigma of a start from OCV
@@ -46,9 +54,10 @@ class FilterOptions:
 class CellFilter:
     """SOC filter of n cells in arrays.
 
-    Attributes, all of shape (n,): `started`, `soc`, `sigma`, `innovation` (V; NaN where the last
-    step had no reading), `v1`, `v2` (V). `covariance` has the shape (6, n), its rows are the
-    elements 00, 01, 02, 11, 12, 22.
+    Attributes of shape (n,): `started`, `soc`, `sigma`, `bias` (A, what the current sensor shows
+    too much) and `bias_sigma`, `expected` (V, what the model foretold for the last step),
+    `innovation` (V, by how much the reading was off that; NaN without a reading), `v1`, `v2`,
+    `offset` (V). `covariance` has the shape (5, 5, n).
     """
 
     def __init__(
@@ -64,12 +73,17 @@ class CellFilter:
         self._tables = tables
         self._charge_of_full = capacity * 3600.0
         self._one_c = capacity
-        self._offset = np.broadcast_to(current_offset, (cells,)).astype(float)
+        least = self.options.current_bias * capacity
+        self._bias_size = np.maximum(np.broadcast_to(current_offset, (cells,)), least)
         self.started = np.zeros(cells, dtype=bool)
-        self.soc = np.full(cells, 0.5)
-        self.v1 = np.zeros(cells)
-        self.v2 = np.zeros(cells)
-        self.covariance = np.zeros((6, cells))
+        self.state = np.zeros((STATES, cells))
+        self.soc, self.v1, self.v2, self.bias, self.offset = self.state
+        self.soc[:] = 0.5
+        self.hysteresis: FloatArray = np.zeros(
+            cells
+        )  # -1 after a long discharge .. 1 after a long charge
+        self.covariance = np.zeros((STATES, STATES, cells))
+        self.expected: FloatArray = np.full(cells, np.nan)
         self.innovation: FloatArray = np.full(cells, np.nan)
         self._gated = np.zeros(cells)  # s without a believed reading
         self._seen = np.full(cells, np.nan)  # V, the last reading that was a new one
@@ -79,7 +93,12 @@ class CellFilter:
     @property
     def sigma(self) -> FloatArray:
         """Standard deviation of the SOC."""
-        return np.sqrt(self.covariance[0])
+        return np.sqrt(self.covariance[_SOC, _SOC])
+
+    @property
+    def bias_sigma(self) -> FloatArray:
+        """Standard deviation of the current sensor's offset in A."""
+        return np.sqrt(self.covariance[_BIAS, _BIAS])
 
     def start(
         self, where: np.ndarray, voltage: FloatArray, current: FloatArray, temperature: FloatArray
@@ -98,11 +117,13 @@ class CellFilter:
         ocv = voltage - z.r0 * load - v1 - v2
         error = np.where(known, 0.5 * (z.r1 + z.r2), z.r0 + z.r1 + z.r2) * unknown
         error = np.hypot(error, self.options.start_voltage_error)
+        error += self._tables.hysteresis(self._tables.soc(ocv))
         sigma = 0.5 * (self._tables.soc(ocv + error) - self._tables.soc(ocv - error))
         sigma = np.clip(sigma, self.options.start_sigma, SIGMA_MAX)
         self.reset(where, self._tables.soc(ocv), sigma, v1, v2)
-        self.covariance[3][where] = (np.square(0.5 * z.r1 * unknown) + 1e-6)[where]
-        self.covariance[5][where] = (np.square(0.5 * z.r2 * unknown) + 1e-6)[where]
+        self.expected[where] = voltage[where]
+        self.covariance[_V1, _V1][where] = (np.square(0.5 * z.r1 * unknown) + 1e-6)[where]
+        self.covariance[_V2, _V2][where] = (np.square(0.5 * z.r2 * unknown) + 1e-6)[where]
 
     def reset(
         self,
@@ -116,9 +137,12 @@ class CellFilter:
         self.soc[where] = soc[where]
         self.v1[where] = np.broadcast_to(v1, soc.shape)[where]
         self.v2[where] = np.broadcast_to(v2, soc.shape)[where]
-        self.covariance[:, where] = 0.0
-        self.covariance[0][where] = np.square(sigma[where])
-        self.covariance[3][where] = self.covariance[5][where] = 1e-6
+        self.bias[where] = self.offset[where] = self.hysteresis[where] = 0.0
+        self.covariance[:, :, where] = 0.0
+        self.covariance[_SOC, _SOC][where] = np.square(sigma[where])
+        self.covariance[_V1, _V1][where] = self.covariance[_V2, _V2][where] = 1e-6
+        self.covariance[_BIAS, _BIAS][where] = np.square(self._bias_size[where])
+        self.covariance[_OFFSET, _OFFSET][where] = self.options.model_error**2
         self.started |= where
         self._gated[where] = 0.0
         self._seen[where] = np.nan
@@ -161,48 +185,58 @@ class CellFilter:
         charge: FloatArray,
         blind: FloatArray,
     ) -> None:
-        options = self.options
+        options, p = self.options, self.covariance
+        charge = charge - self.bias * (dt - blind)
         current = charge / np.maximum(dt, _TINY)
         gained = charge / self._charge_of_full
-        self.soc += gained
-        np.clip(self.soc, SOC_LOW, SOC_HIGH, out=self.soc)
+        travelled = np.abs(gained)
         a1, a2 = np.exp(-dt / z.tau1), np.exp(-dt / z.tau2)
+        kept = np.exp(-travelled / options.model_error_soc - dt / options.model_error_time)
+        held = np.exp(-dt / options.current_bias_time)
+        # The transition: decays, and what a step of the bias does to charge and RC pairs.
+        decay = np.stack([np.ones_like(dt), a1, a2, held, kept])
+        of_bias = np.stack([-dt / self._charge_of_full, -(1 - a1) * z.r1, -(1 - a2) * z.r2])
+        self.state *= decay
+        self.soc += gained
+        self.v1 += (1 - a1) * z.r1 * current
+        self.v2 += (1 - a2) * z.r2 * current
+        np.clip(self.soc, SOC_LOW, SOC_HIGH, out=self.soc)
+        row = p[_BIAS].copy()
+        p *= decay[:, None]
+        p[:_BIAS] += of_bias[:, None] * row
+        column = p[:, _BIAS].copy()
+        p *= decay[None]
+        p[:, :_BIAS] += column[:, None] * of_bias[None]
         unknown = np.where(blind > 0, options.unknown_current * self._one_c, 0.0)
-        p00, p01, p02, p11, p12, p22 = self.covariance
-        for v, r, a, p0, p in ((self.v1, z.r1, a1, p01, p11), (self.v2, z.r2, a2, p02, p22)):
-            steady = r * current
-            v *= a
-            v += (1 - a) * steady
-            p0 *= a
+        for k, r, a in ((_V1, z.r1, a1), (_V2, z.r2, a2)):
             # Left alone, v spreads to this part of R*i whatever the length of a step.
-            p *= a * a
-            p += (1 - a * a) * (np.square(error * steady) + np.square(r * unknown))
-        p12 *= a1 * a2
-        offset = self._offset + options.current_error * np.abs(current)
-        p00 += np.square(offset / self._charge_of_full) * options.current_error_time * dt
+            p[k, k] += (1 - a * a) * (np.square(error * r * current) + np.square(r * unknown))
+        p[_SOC, _SOC] += options.gain_error**2 * options.gain_error_soc * travelled
+        p[_BIAS, _BIAS] += (1 - held * held) * np.square(self._bias_size)
+        p[_OFFSET, _OFFSET] += (1 - kept * kept) * options.model_error**2
         if blind.any():
             self._spread(unknown * blind / self._charge_of_full)
         self._bound()
+        self.hysteresis = self._tables.turned(self.hysteresis, gained)
         self._moved += gained
 
     def _spread(self, soc: FloatArray) -> None:
         """Widen sigma by `soc`: a current that is not known may be the same all the time.
 
-        Sigma ends at SIGMA_MAX. The correlations are kept, so the covariance stays positive.
+        Sigma ends at SIGMA_MAX. The covariances are kept, so the matrix stays positive.
         """
-        p00 = self.covariance[0]
+        p00 = self.covariance[_SOC, _SOC]
         sigma = np.sqrt(p00)
         wider = np.maximum(np.minimum(sigma + soc, SIGMA_MAX), sigma)
         p00 += np.where(soc > 0, np.square(wider) - p00, 0.0)
 
     def _bound(self) -> None:
         """Keep sigma below SIGMA_MAX, and the correlations as they are."""
-        p00, p01, p02 = self.covariance[:3]
-        if (p00 > SIGMA_MAX**2).any():
-            shrink = np.minimum(1.0, SIGMA_MAX / np.sqrt(np.maximum(p00, _TINY)))
-            p00 *= shrink * shrink
-            p01 *= shrink
-            p02 *= shrink
+        p = self.covariance
+        if (p[_SOC, _SOC] > SIGMA_MAX**2).any():
+            shrink = np.minimum(1.0, SIGMA_MAX / np.sqrt(np.maximum(p[_SOC, _SOC], _TINY)))
+            p[_SOC] *= shrink
+            p[:, _SOC] *= shrink
 
     def _correct(
         self,
@@ -213,38 +247,31 @@ class CellFilter:
         voltage: FloatArray,
         current: FloatArray,
     ) -> None:
-        options = self.options
+        options, p = self.options, self.covariance
         ocv, slope = self._tables.ocv(self.soc)
+        ocv = ocv + self._tables.hysteresis(self.soc) * self.hysteresis
         measured = moving & np.isfinite(voltage) & np.isfinite(current)
-        load = np.where(measured, current, 0.0)
-        innovation = voltage - (ocv + z.r0 * load + self.v1 + self.v2)
+        load = np.where(np.isfinite(current), current, 0.0)
+        self.expected = ocv + z.r0 * (load - self.bias) + self.v1 + self.v2 + self.offset
+        innovation = voltage - self.expected
         self.innovation = np.where(measured, innovation, np.nan)
         measured &= ~self._is_frozen(z, slope, voltage, load, measured)
-        p00, p01, p02, p11, p12, p22 = self.covariance
-        h0 = slope * p00 + p01 + p02
-        h1 = slope * p01 + p11 + p12
-        h2 = slope * p02 + p12 + p22
-        expected = slope * h0 + h1 + h2
-        model = options.model_error**2 + np.square(error * (z.r0 + z.r1 + z.r2) * load)
+        one = np.ones_like(slope)
+        h = np.stack([slope, one, one, -z.r0, one])
+        ph = (p * h).sum(axis=1)
+        expected = (h * ph).sum(axis=0)
+        circuit = np.square(error * (z.r0 + z.r1 + z.r2) * load) + options.quick_error**2
         white = options.voltage_noise**2
-        gate = options.gate**2 * (expected + model + white)
+        gate = options.gate**2 * (expected + circuit + white)
         believed = measured & (np.square(innovation) <= gate)
-        repeated = np.maximum(options.model_error_time / np.maximum(dt, _TINY), 1.0)
+        repeated = np.maximum(options.quick_error_time / np.maximum(dt, _TINY), 1.0)
         # 1/S, and 0 for a cell without a believed reading: it keeps what was predicted.
-        weight = np.where(believed, 1.0 / (expected + white + model * repeated), 0.0)
-        pull = weight * np.where(believed, innovation, 0.0)
-        self.soc += h0 * pull
-        self.v1 += h1 * pull
-        self.v2 += h2 * pull
+        weight = np.where(believed, 1.0 / (expected + white + circuit * repeated), 0.0)
+        self.state += ph * (weight * np.where(believed, innovation, 0.0))
         np.clip(self.soc, SOC_LOW, SOC_HIGH, out=self.soc)
         # P - K S K': with the floor that `white` puts under S the difference cannot turn
         # negative in double precision, which is what the Joseph form would be for.
-        p00 -= weight * h0 * h0
-        p01 -= weight * h0 * h1
-        p02 -= weight * h0 * h2
-        p11 -= weight * h1 * h1
-        p12 -= weight * h1 * h2
-        p22 -= weight * h2 * h2
+        p -= (weight * ph)[:, None] * ph[None]
         self._doubt(measured & ~believed, believed, dt)
 
     def _is_frozen(

@@ -20,7 +20,10 @@ from .coulomb import CoulombCounter
 from .ecm import CellTables
 from .ekf import CellFilter, FilterOptions
 
-RESTART = 600.0  # s of battery time without a scan, after which a cell is started anew
+RESTART = 600.0  # s of battery time without scan and current, after which a cell starts anew
+STILL = (
+    0.01  # change of current per capacity, 1/h, that a recording may not have found worth a row
+)
 VOLTAGE_MARGIN = 1.0  # V outside of the cell's range that no cell has: the reading is refused
 TEMPERATURE_RANGE = (-50.0, 125.0)  # degC, outside of it the reading is refused
 OFFSET_PER_RANGE = 0.001  # offset error of a current sensor per its range
@@ -34,8 +37,13 @@ class PackEstimator:
     """
 
     def __init__(
-        self, pack: Pack, options: FilterOptions | None = None, time_scale: float = 1.0
+        self,
+        pack: Pack,
+        options: FilterOptions | None = None,
+        time_scale: float = 1.0,
+        recorded: bool = False,
     ) -> None:
+        """Take `recorded` for a recording whose logger may have left out what did not change."""
         self.pack = pack
         self.time_scale = time_scale
         self.counters: Counter[str] = Counter()
@@ -52,13 +60,16 @@ class PackEstimator:
         self._stepped_charge = np.full(count, np.nan)  # As, of its string up to that scan
         self._stepped_blind = np.full(count, np.nan)  # s
         self._period = np.array([m.period for m in modules])
-        self._strings = [StringCharge(s.current_sensor.period) for s in pack.strings]
+        capacity = pack.string_capacity
+        self._strings = [
+            StringCharge(s.current_sensor.period, STILL * capacity if recorded else 0.0)
+            for s in pack.strings
+        ]
         self.modules_of_string = _modules_of_strings(pack)
         offsets = [
             np.full(s.cells, OFFSET_PER_RANGE * s.current_sensor.range) for s in pack.strings
         ]
         tables = CellTables(pack.cell, pack.parallel)
-        capacity = pack.string_capacity
         self.filter = CellFilter(tables, pack.cells, capacity, np.concatenate(offsets), options)
         self.coulomb = CoulombCounter(pack.cells, capacity)
 
@@ -114,7 +125,7 @@ class PackEstimator:
         voltage = np.where(news, self._plausible_voltages(), np.nan)
         temperature = self.cell_temperatures()
         dt, charge, blind, current = (x[cells] for x in (elapsed, charge, blind, current))
-        lost = news & self.filter.started & (dt > RESTART)
+        lost = news & self.filter.started & (blind > RESTART)
         self.filter.started[lost] = False
         self.filter.step(dt, charge, blind, voltage, current, temperature)
         fresh = ~self.filter.started & np.isfinite(voltage)
@@ -126,6 +137,11 @@ class PackEstimator:
         recount &= fresh | np.isnan(self.coulomb.soc)
         self.coulomb.start(recount, self.filter.soc)
         self._news[:] = False
+
+    def begin(self, where: np.ndarray, soc: FloatArray, sigma: FloatArray) -> None:
+        """Start the cells `where` (a mask) from an SOC that is known with `sigma`."""
+        self.filter.reset(where, soc, sigma)
+        self.coulomb.start(where, soc)
 
     def fresh_modules(self, now: float) -> np.ndarray:
         """Return a mask of the modules heard of within the pack's timeout; now on their clock."""

@@ -58,8 +58,7 @@ def feed(cells: CellFilter, row: dict, voltage) -> None:
 
 
 def matrices(cells: CellFilter) -> np.ndarray:
-    p00, p01, p02, p11, p12, p22 = cells.covariance
-    return np.array([[p00, p01, p02], [p01, p11, p12], [p02, p12, p22]]).transpose(2, 0, 1)
+    return cells.covariance.transpose(2, 0, 1)
 
 
 def begin(cells: CellFilter) -> None:
@@ -119,8 +118,10 @@ class Oracle:
     """The textbook filter of one cell: matrices, Joseph form, tables read by plain bilinear."""
 
     def __init__(self, soc: float, sigma: float) -> None:
-        self.x = np.array([soc, 0.0, 0.0])
-        self.p = np.diag([sigma**2, 1e-6, 1e-6])
+        o = FilterOptions()
+        self.x = np.array([soc, 0.0, 0.0, 0.0, 0.0])
+        self.bias = max(0.02, o.current_bias * CELL.capacity)
+        self.p = np.diag([sigma**2, 1e-6, 1e-6, self.bias**2, o.model_error**2])
 
     def step(self, dt: float, current: float, voltage: float, temperature: float) -> None:
         o = FilterOptions()
@@ -128,23 +129,28 @@ class Oracle:
         r0, r1, tau1, r2, tau2 = (self.bilinear(getattr(CELL, n), temperature) for n in names)
         a = np.exp(-dt / np.array([tau1, tau2]))
         r = np.array([r1, r2])
-        f = np.diag([1.0, *a])
-        self.x = f @ self.x + np.array(
-            [current * dt / 3600 / CELL.capacity, *(1 - a) * r * current]
-        )
-        offset = (0.02 + o.current_error * abs(current)) / 3600 / CELL.capacity
-        rc = (1 - a**2) * (o.impedance_error * r * current) ** 2
-        self.p = f @ self.p @ f.T + np.diag([offset**2 * o.current_error_time * dt, *rc])
+        full = 3600 * CELL.capacity
+        gained = abs(current - self.x[3]) * dt / full
+        kept = np.exp(-gained / o.model_error_soc - dt / o.model_error_time)
+        held = np.exp(-dt / o.current_bias_time)
+        load = current - self.x[3]
+        f = np.diag([1.0, *a, held, kept])
+        f[:3, 3] = [-dt / full, *(-(1 - a) * r)]
+        self.x = f @ self.x
+        self.x[:3] += np.array([dt / full, *((1 - a) * r)]) * current
+        rc = (1 - a**2) * (o.impedance_error * r * load) ** 2
+        q = [o.gain_error**2 * o.gain_error_soc * gained, *rc]
+        q += [(1 - held**2) * self.bias**2, (1 - kept**2) * o.model_error**2]
+        self.p = f @ self.p @ f.T + np.diag(q)
         soc = self.x[0]
         slope = (ocv_extended(soc + 0.01) - ocv_extended(soc - 0.01)) / 0.02
-        h = np.array([slope, 1.0, 1.0])
-        model = o.model_error**2 + (o.impedance_error * (r0 + r1 + r2) * current) ** 2
-        noise = o.voltage_noise**2 + model * max(o.model_error_time / dt, 1.0)
+        h = np.array([slope, 1.0, 1.0, -r0, 1.0])
+        circuit = o.quick_error**2 + (o.impedance_error * (r0 + r1 + r2) * current) ** 2
+        noise = o.voltage_noise**2 + circuit * max(o.quick_error_time / dt, 1.0)
         k = self.p @ h / (h @ self.p @ h + noise)
-        self.x = self.x + k * (
-            voltage - (ocv_extended(soc) + r0 * current + self.x[1] + self.x[2])
-        )
-        left = np.eye(3) - np.outer(k, h)
+        expected = ocv_extended(soc) + r0 * (current - self.x[3])
+        self.x = self.x + k * (voltage - (expected + self.x[1] + self.x[2] + self.x[4]))
+        left = np.eye(5) - np.outer(k, h)
         self.p = left @ self.p @ left.T + noise * np.outer(k, k)
 
     def bilinear(self, table, temperature: float) -> float:

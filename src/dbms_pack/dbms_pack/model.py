@@ -5,6 +5,7 @@ Every node reads the same description. Units are SI-near: V, A, degC, Ah, s, Ohm
 current is positive while charging. Limits of current are magnitudes in their direction.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -24,6 +25,17 @@ class Level(IntEnum):
     MOL = 1  # maximum operating limit: warn
     RSL = 2  # recommended safety limit: lower the power limits
     MSL = 3  # maximum safety limit: open the contactors
+
+
+@dataclass(frozen=True)
+class AgeingModel:
+    """How a cell wears at 25 degC, as parts of its capacity and of its resistances."""
+
+    calendar_fade: float = 0.0  # of capacity in the first year; grows with the root of time
+    cycle_fade: float = 0.0  # of capacity per full equivalent cycle
+    calendar_growth: float = 0.0  # of resistance in the first year
+    cycle_growth: float = 0.0  # of resistance per full equivalent cycle
+    doubling: float = 10.0  # K that double the pace
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,17 @@ class CellModel:
     heat_capacity: float  # J/K
     thermal_resistance: float  # K/W, from cell to ambient
     path: Path | None = None
+    # V, at each point of ocv_soc: half the gap between the OCV after charge and after discharge
+    hysteresis_voltage: FloatArray = field(default_factory=lambda: np.zeros(1))
+    hysteresis_soc: float = 0.05  # change of SOC that takes the OCV most of the way across
+    # V/K, at each point of ocv_soc: change of the OCV with temperature, from 25 degC on
+    entropic: FloatArray = field(default_factory=lambda: np.zeros(1))
+    r0_charge: FloatArray | None = None  # Ohm while charging, where it differs from r0
+    r1_charge: FloatArray | None = None
+    r2_charge: FloatArray | None = None
+    neighbour_resistance: float = math.inf  # K/W, between neighbours in a module
+    self_discharge: float = 0.0  # part of the capacity in 30 days at 25 degC
+    ageing: AgeingModel = AgeingModel()
 
 
 @dataclass(frozen=True)
