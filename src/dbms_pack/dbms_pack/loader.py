@@ -2,7 +2,7 @@
 """Pack and cell files into the values of `model`."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from . import paths, schema
 from .document import Document, parse, read_text
 from .errors import PackError, Problem
 from .model import (
+    AgeingModel,
     Bus,
     CellModel,
     ContactorUnit,
@@ -110,7 +111,27 @@ def _cell(data: Data, path: Path) -> CellModel:
         thermal_resistance=float(thermal['resistance']),
         path=path,
         **{name: table(values) for name, values in data['impedance'].items()},
+        **_cell_options(data, table),
     )
+
+
+def _cell_options(data: Data, table: Callable[[Any], Any]) -> dict[str, Any]:
+    """Return what a cell file may leave out, as far as it is there."""
+    options: dict[str, Any] = {}
+    ocv, thermal = data['ocv'], data['thermal']
+    for key, name in (('hysteresis', 'hysteresis_voltage'), ('entropic', 'entropic')):
+        if key in ocv:
+            options[name] = table(ocv[key])
+    if 'hysteresis_soc' in ocv:
+        options['hysteresis_soc'] = float(ocv['hysteresis_soc'])
+    if 'neighbour_resistance' in thermal:
+        options['neighbour_resistance'] = float(thermal['neighbour_resistance'])
+    if 'self_discharge' in data:
+        options['self_discharge'] = float(data['self_discharge'])
+    if 'ageing' in data:
+        wear = {name: float(value) for name, value in data['ageing'].items()}
+        options['ageing'] = AgeingModel(**wear)
+    return options
 
 
 def _pack(data: Data, cell: CellModel, path: Path, digest: str) -> Pack:

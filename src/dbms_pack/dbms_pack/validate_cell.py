@@ -9,7 +9,7 @@ from .errors import Problem
 
 Data = Mapping[str, Any]
 
-TABLES = ('r0', 'r1', 'tau1', 'r2', 'tau2')
+TABLES = ('r0', 'r1', 'tau1', 'r2', 'tau2', 'r0_charge', 'r1_charge', 'r2_charge')
 OCV_MARGIN = 0.3  # V, how far the OCV curve may lie outside of the service voltages
 
 
@@ -46,6 +46,11 @@ def _check_ocv(document: Document, data: Data) -> Iterator[Problem]:
     if len(soc) != len(voltage):
         found = f'{len(voltage)} voltages'
         yield document.problem(('ocv', 'voltage'), found, f'{len(soc)}, one per SOC point')
+    for name in ('hysteresis', 'entropic'):
+        values = ocv.get(name)
+        if values is not None and len(values) != len(soc):
+            allowed = f'{len(soc)}, one per SOC point'
+            yield document.problem(('ocv', name), f'{len(values)} values', allowed)
     service = data.get('voltage') or {}
     low, high = service.get('min'), service.get('max')
     if low is None or high is None or voltage[0] is None or voltage[-1] is None:
