@@ -24,7 +24,7 @@ from dbms_sim.scenario_words import Condition
 
 from .graph import Options, graph
 from .one_process import Spinner, make_nodes
-from .scenario_actions import act, prepare
+from .scenario_actions import act, prepare, put_load
 from .scenario_node import ScenarioNode, read_truth
 from .scenario_record import Recorder
 from .verdicts import Judge, Verdict, View, what_is
@@ -79,7 +79,6 @@ class ScenarioRun:
         options = Options(
             simulate=True,
             bus_interface='virtual',
-            load=scenario.load,
             initial_soc=scenario.initial_soc,
             time_scale=scenario.time_scale,
             extra={'sim': {'seed': scenario.seed}},
@@ -149,6 +148,7 @@ class ScenarioRun:
         """Go through the timeline; the executor's thread judges what the topics tell meanwhile."""
         # Cells have warmed or cooled while the graph came up, at a high time scale a lot.
         self._sim.with_world(lambda world: prepare(world, self._scenario))
+        self._sim.with_world(lambda world: put_load(world, self._scenario.load))
         with self._changed:
             self._start = steady_now()
         while not self._failure:
@@ -173,7 +173,7 @@ class ScenarioRun:
 
     def _act(self, action: Action) -> None:
         self._recorder.note(self._now(), 'action', str(action))
-        act(action, self._sim, self._node, self._scenario.pack)
+        act(action, self._sim, self._node)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
