@@ -222,12 +222,13 @@ class CanDriverNode(Node):
             self._publish_reports(reports)
 
     def _publish_reports(self, reports: list[health.Report]) -> None:
+        node_name = self.get_fully_qualified_name()  # there may be a driver for each of many packs
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         message.status = [
             DiagnosticStatus(
                 level=bytes([report.level]),
-                name=report.name,
+                name=f'{node_name}: {report.name}',
                 message=report.text,
                 hardware_id=report.hardware_id,
                 values=[

@@ -43,7 +43,7 @@ def report_bus(link: CanLink, decoder: BusDecoder, recent: bool, now: float) -> 
     else:
         level, text = OK, 'up'
     return Report(
-        f'driver: {link.bus.name}',
+        f'bus {link.bus.name}',
         level,
         text,
         link.bus.channel,
@@ -90,7 +90,7 @@ def report_module(
     trusted = assembler.serials.trusted
     serial = f'{identity[2]:08X}' if identity else '' if trusted is None else f'{trusted:04X}'
     values = functools.partial(_module_values, assembler, now)
-    return Report(f'driver: module {assembler.module.name}', level, text, serial, values)
+    return Report(f'module {assembler.module.name}', level, text, serial, values)
 
 
 def _module_values(assembler: ModuleAssembler, now: float) -> dict[str, object]:
@@ -113,7 +113,7 @@ def report_string(
     level = ERROR if problems else WARN if recent else OK
     text = ', '.join(problems) or ('frames are refused or lost' if recent else 'speaking')
     values = functools.partial(_string_values, tracker, lease, now)
-    return Report(f'driver: string {tracker.string.name}', level, text, '', values)
+    return Report(f'string {tracker.string.name}', level, text, '', values)
 
 
 def _string_values(

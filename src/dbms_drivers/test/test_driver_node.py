@@ -199,9 +199,9 @@ def test_diagnostics_name_the_silent_module_and_count_what_was_wrong(rig):
         can_id, data = encode('ModuleStatus', rig.module.address, 0)
         rig.send([(can_id, bytes([data[0] ^ 0xFF]) + data[1:])])
 
-    name = f'driver: module {rig.module.name}'
-    other = f'driver: module {rig.string.modules[1].name}'
-    bus = f'driver: {rig.module.bus}'
+    name = f'/battery/driver: module {rig.module.name}'
+    other = f'/battery/driver: module {rig.string.modules[1].name}'
+    bus = f'/battery/driver: bus {rig.module.bus}'
 
     def counted():
         status = rig.status(name)
@@ -226,7 +226,7 @@ def test_two_boards_on_one_address_are_told(rig):
         rig.scan()
         rig.send(other.scan([3.0] * rig.module.cells))
 
-    name = f'driver: module {rig.module.name}'
+    name = f'/battery/driver: module {rig.module.name}'
     rig.until(lambda: rig.status(name) and 'duplicate' in rig.status(name).message, act)
     assert '1234, BEEF' in rig.status(name).message
     assert rig.status(name).level == DiagnosticStatus.ERROR
