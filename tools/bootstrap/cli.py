@@ -13,7 +13,7 @@ from .process import StepFailed, tail
 # Commands of dbms_bringup: they run in the environment, and print their own --help.
 SYSTEM_COMMANDS = (
     'up', 'status', 'check', 'connect', 'disconnect', 'reset', 'bench', 'scenario',
-    'estimate',
+    'estimate', 'hub',
 )  # fmt: skip
 
 HELP = """\
@@ -32,6 +32,7 @@ Run
   reset                clear latched faults whose cause is gone
   scenario [FILE...]   run scenarios on a simulated pack and judge what happens
   estimate             the SOC over a recording of one cell, with its uncertainty
+  hub                  a CAN hub on TCP, for processes that share a virtual bus
   bench                measure latency, load and accuracy on this machine
 
 Develop
