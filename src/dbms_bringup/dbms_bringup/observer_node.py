@@ -170,12 +170,14 @@ class ObserverNode(Node):
         self._story.on_cells(self.now, name, np.asarray(message.voltages, dtype=np.float32))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        wanted = f'{self.get_namespace().rstrip("/")}/sim: simulation'
+        namespace = self.get_namespace().rstrip('/')
         for status in message.status:
-            if status.name == wanted:
+            if status.name == f'{namespace}/sim: simulation':
                 values = {pair.key: pair.value for pair in status.values}
                 self.recording = values.get('recording', '')
                 self._told_position = float(values.get('position', 'nan')), steady_now()
+            elif status.name.startswith(f'{namespace}/driver: bus '):
+                self._story.on_bus(self.now, status.name.rpartition(' ')[2], status.message)
         if self.recording == 'ended':
             self._finish('the recording has ended')
 

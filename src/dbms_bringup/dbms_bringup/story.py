@@ -89,6 +89,7 @@ class Story:
         self._tell_line = tell
         self._scale = time_scale
         self._strings: dict[str, str] = {}
+        self._buses: dict[str, str] = {}
         self._open: dict[str, bool] = {}  # string -> contactors, by their feedback
         self._limited: tuple[str, str] = ('', '')
         self._seen: dict[tuple[Any, ...], bool] = {}  # fault -> active when last told
@@ -215,6 +216,12 @@ class Story:
         if math.isnan(self.soc_first):
             self.soc_first = soc
         self.soc_last = soc
+
+    def on_bus(self, now: Moment, name: str, text: str) -> None:
+        """Take what the driver says of a bus."""
+        if self._buses.get(name) != text:
+            self._buses[name] = text
+            self._tell(now, f'bus {name}: {text}')
 
     def note(self, now: Moment, text: str) -> None:
         """Tell something that is no part of the summary."""

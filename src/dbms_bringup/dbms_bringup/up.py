@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .output import log_directory, standard_error_to
 from .plan import Plan, make_plan
+from .view import View
 
 if TYPE_CHECKING:
     from .rig import Rig
@@ -48,10 +49,11 @@ class Run:
         self._interrupts = 0
         self._failure = ''
         self._log = log_directory(os.environ)
+        self._view = View(plan.namespace)
 
     def run(self) -> int:
         """Run it; return the exit code."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._interrupted)
         plan = self._plan
         if plan.domain is not None:
@@ -87,7 +89,11 @@ class Run:
         )
         stack.callback(rig.stop)
         rig.start()
+        if self._plan.view:
+            stack.callback(self._view.stop)
+            self._view.start()
         why = self._follow(rig)
+        self._view.stop()
         if rig.story.connected and self._interrupts < 2:
             self._leave(rig)
         rig.stop()
@@ -169,6 +175,6 @@ class Run:
         }
         plan.summary.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
 
-    @staticmethod
-    def _print(text: str) -> None:
-        print(text, flush=True)
+    def _print(self, text: str) -> None:
+        """Print a line, or write it to the log while the terminal is the view's."""
+        print(text, file=sys.stderr if self._view.shown else sys.stdout, flush=True)
