@@ -56,6 +56,16 @@ class Charger:
         return self._current * min(max(left, 0.0), 1.0)
 
 
+class Charging:
+    """A charger that is left alone with the pack."""
+
+    def __init__(self, cell: CellModel, current: float) -> None:
+        self._charger = Charger(cell, current)
+
+    def current(self, time: float, pack: PackView) -> float:
+        return self._charger.current(pack)
+
+
 class Mission:
     """A machine that works for a while and charges for a while, for ever.
 
@@ -138,7 +148,10 @@ def marine(pack: Pack) -> Load:
     return Mission(voyage, charger, 1200.0, 600.0, CHARGE_END * capacity)
 
 
-NAMES = "'robot', 'marine', 'rest', 'constant:AMPERES', or a CSV file with time and current"
+NAMES = (
+    "'robot', 'marine', 'rest', 'constant:AMPERES', 'charge:AMPERES' (then at constant voltage), "
+    'or a CSV file with time and current'
+)
 
 
 def make_load(name: str, pack: Pack) -> Load:
@@ -149,15 +162,20 @@ def make_load(name: str, pack: Pack) -> Load:
         return marine(pack)
     if name == 'rest':
         return Constant(0.0)
-    if name.startswith('constant:'):
-        text = name.removeprefix('constant:')
-        try:
-            current = float(text)
-        except ValueError:
-            current = math.nan
-        if not np.isfinite(current):
-            raise ValueError(f"load '{name}': '{text}' is not a current in A, such as -20")
-        return Constant(current)
+    kind, colon, text = name.partition(':')
+    if colon and kind in ('constant', 'charge'):
+        current = _amperes(name, text)
+        return Constant(current) if kind == 'constant' else Charging(pack.cell, current)
     if Path(name).suffix in ('.csv', '.gz'):
         return Profile(read_profile(Path(name)))
     raise ValueError(f"load '{name}' is not known; there are {NAMES}")
+
+
+def _amperes(name: str, text: str) -> float:
+    try:
+        current = float(text)
+    except ValueError:
+        current = math.nan
+    if not np.isfinite(current):
+        raise ValueError(f"load '{name}': '{text}' is not a current in A, such as -20")
+    return current

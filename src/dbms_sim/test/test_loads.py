@@ -45,3 +45,13 @@ def test_csv_profile_repeats_and_holds(robot, tmp_path):
 def test_unknown_load_is_refused(robot, name):
     with pytest.raises(ValueError, match='load|a.csv'):
         make_load(name, robot)
+
+
+def test_a_charger_tapers_at_its_voltage_and_never_discharges(robot):
+    load = make_load('charge:9', robot)
+    assert load.current(0.0, PackView(0.5, 0.5, 3.7)) == 9.0
+    near = load.current(0.0, PackView(0.9, 0.9, robot.cell.voltage_max - 0.1))
+    assert 0.0 < near < 9.0
+    assert load.current(0.0, PackView(1.0, 1.0, robot.cell.voltage_max + 0.1)) == 0.0
+    with pytest.raises(ValueError, match='is not a current'):
+        make_load('charge:full', robot)
