@@ -119,11 +119,8 @@ def _cell_options(data: Data, table: Callable[[Any], Any]) -> dict[str, Any]:
     """Return what a cell file may leave out, as far as it is there."""
     options: dict[str, Any] = {}
     ocv, thermal = data['ocv'], data['thermal']
-    for key, name in (('hysteresis', 'hysteresis_voltage'), ('entropic', 'entropic')):
-        if key in ocv:
-            options[name] = table(ocv[key])
-    if 'hysteresis_soc' in ocv:
-        options['hysteresis_soc'] = float(ocv['hysteresis_soc'])
+    if 'entropic' in ocv:
+        options['entropic'] = table(ocv['entropic'])
     if 'neighbour_resistance' in thermal:
         options['neighbour_resistance'] = float(thermal['neighbour_resistance'])
     if 'self_discharge' in data:

@@ -46,11 +46,10 @@ def _check_ocv(document: Document, data: Data) -> Iterator[Problem]:
     if len(soc) != len(voltage):
         found = f'{len(voltage)} voltages'
         yield document.problem(('ocv', 'voltage'), found, f'{len(soc)}, one per SOC point')
-    for name in ('hysteresis', 'entropic'):
-        values = ocv.get(name)
-        if values is not None and len(values) != len(soc):
-            allowed = f'{len(soc)}, one per SOC point'
-            yield document.problem(('ocv', name), f'{len(values)} values', allowed)
+    entropic = ocv.get('entropic')
+    if entropic is not None and len(entropic) != len(soc):
+        allowed = f'{len(soc)}, one per SOC point'
+        yield document.problem(('ocv', 'entropic'), f'{len(entropic)} values', allowed)
     service = data.get('voltage') or {}
     low, high = service.get('min'), service.get('max')
     if low is None or high is None or voltage[0] is None or voltage[-1] is None:

@@ -16,7 +16,7 @@ from pack_rig import CELLS, cell_of, changed, problems_of, shipped
         ({'ocv.voltage.5': 2.0}, 'ocv.voltage[5]', 'the points rise'),
         ({'ocv.voltage.0': 1.0}, 'ocv.voltage', 'within 0.3 V'),
         ({'ocv.voltage': [3.0, 4.0]}, 'ocv.voltage', 'one per SOC point'),
-        ({'ocv.hysteresis': [0.01, 0.01]}, 'ocv.hysteresis', 'one per SOC point'),
+        ({'ocv.entropic': [0.0, 0.0]}, 'ocv.entropic', 'one per SOC point'),
         ({'ocv.entropic': [0, float('nan')]}, 'ocv.entropic[1]', 'finite'),
         ({'impedance.r0_charge': [[0.1]]}, 'impedance.r0_charge', '5, one per temperature'),
         ({'thermal.neighbour_resistance': 0}, 'thermal.neighbour_resistance', 'above 0'),
@@ -60,8 +60,6 @@ def test_what_may_be_left_out_is_loaded_where_it_is_there():
     cell = cell_of(
         changed(
             'lg_hg2',
-            ('ocv.hysteresis', [0.01] * points),
-            ('ocv.hysteresis_soc', 0.02),
             ('ocv.entropic', [-1e-4] * points),
             ('impedance.r0_charge', shipped('lg_hg2')['impedance']['r1']),
             ('thermal.neighbour_resistance', 3),
@@ -69,8 +67,7 @@ def test_what_may_be_left_out_is_loaded_where_it_is_there():
             ('ageing', {'cycle_fade': 1e-4}),
         )
     )
-    assert (cell.hysteresis_voltage == 0.01).all()
     assert (cell.entropic == -1e-4).all()
     assert (cell.r0_charge == plain.r1).all()
-    assert (cell.hysteresis_soc, cell.neighbour_resistance) == (0.02, 3.0)
+    assert cell.neighbour_resistance == 3.0
     assert (cell.self_discharge, cell.ageing.cycle_fade, cell.ageing.doubling) == (0.02, 1e-4, 10)
