@@ -142,17 +142,20 @@ def _events(
 ) -> None:
     """Mark actions and faults; those that would lie on each other share one text."""
     colours = {'action': 'tab:green', 'fault': 'tab:red'}
-    marks = [one for one in events if one[1] in colours and 0.0 <= one[0] <= end]
+    marks: dict[str, tuple[float, str]] = {}  # the first of each: of 13 cells one is enough
+    for time, kind, text in events:
+        if kind in colours and 0.0 <= time <= end:
+            marks.setdefault(' '.join(text.split(':')[0].split()[:2]), (time, kind))
     last = -1e9
     texts = 0
-    for time, kind, text in marks:
+    for text, (time, kind) in marks.items():
         for axis in axes:
             axis.axvline(time / factor, color=colours[kind], linewidth=0.8, alpha=0.6)
         if time - last < 0.03 * end or texts >= MARKS:
             continue
         last, texts = time, texts + 1
         axes[0].annotate(
-            ' '.join(text.split(':')[0].split()[:2]), (time / factor, 1.0),
+            text, (time / factor, 1.0),
             xycoords=('data', 'axes fraction'), rotation=30, fontsize=6,
             color=colours[kind], va='bottom',
         )  # fmt: skip
