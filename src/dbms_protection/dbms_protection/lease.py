@@ -79,6 +79,11 @@ class LeaseKeeper:
             return Trouble('CONTACTOR_DRIVER_LOST', text)
         return None
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the driver has not answered the opening that holds now."""
+        return self._unanswered_since is not None
+
     def driver_silent(self, now: float) -> bool:
         """Tell whether an opening command has gone unanswered for long."""
         since = self._unanswered_since

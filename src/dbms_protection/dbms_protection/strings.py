@@ -169,7 +169,10 @@ class StringGuard:
         return ''
 
     def unready(self) -> str:
-        """Say which measurement of the string itself is missing for connecting."""
+        """Say what of the string itself is missing for connecting."""
+        # Just started, two nodes may hear each other's topics before they reach the services.
+        if self._keeper.unanswered and self.sequence.at_rest:
+            return 'the contactor driver has not answered yet'
         reading = self.reading
         named = (
             ('current', reading.current),

@@ -432,3 +432,17 @@ def test_a_waiting_string_that_is_faulted_meanwhile_is_not_connected():
     rig.run(3.0)
     assert rig.state(0) is State.CONNECTED
     assert {command.contacts for command in rig.commands(1)} == {ALL_OPEN}
+
+
+def test_nothing_is_connected_before_the_driver_has_answered():
+    """At the start topics may be heard before services are reached."""
+    rig = Rig(answer=False).activate()
+    taken_up, said = rig.connect()
+    assert not taken_up
+    assert 'driver has not answered' in said
+    assert rig.state() is State.OPEN
+    assert not rig.names()
+    rig.answer = True
+    rig.run(0.2)
+    assert rig.connect()[0]
+    assert rig.state() is State.CONNECTED
