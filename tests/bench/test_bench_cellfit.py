@@ -35,16 +35,10 @@ def data(tmp_path, monkeypatch):
 def test_the_error_that_is_there_is_the_error_that_is_told(data, tmp_path, offset, code):
     data.mkdir()
     write_cycle(data / '25degC/1_UDDS_processed.csv', -offset)
-    words = [
-        '--data',
-        'lab',
-        '--plot',
-        str(tmp_path / 'a.png'),
-        '--json',
-        str(tmp_path / 'a.json'),
-    ]
+    picture, numbers = tmp_path / 'a.png', tmp_path / 'a.json'
+    words = ['--data', 'lab', '--plot', str(picture), '--json', str(numbers)]
     assert cellfit.main(words) == code
-    (cycle,) = json.loads((tmp_path / 'a.json').read_text())['cycles']
+    (cycle,) = json.loads(numbers.read_text())['cycles']
     assert cycle['mean_mV'] == pytest.approx(1e3 * offset, abs=1.0)
     assert cycle['rms_mV'] == pytest.approx(1e3 * offset, abs=1.0)
     assert picture.stat().st_size > 1000
