@@ -43,12 +43,14 @@ def test_charge_is_conserved_and_string_currents_sum_to_the_load(marine, load, d
 def test_no_cycle_gives_back_more_energy_than_it_took(robot, currents, dt):
     plant = Plant(robot, 0.5, seed=1)
     energy = 0.0
+    heat = np.zeros(robot.cells)
     for current in (*currents, -sum(currents)):  # back to where it began
         for _ in range(10):
             plant.advance(plant.prepare(dt), np.array([current]))
             energy += plant.string_voltages[0] * current * dt
+            heat += plant.heat * dt
     assert energy >= -1e-6
-    assert (plant.heat >= 0).all()
+    assert (heat >= -1e-6).all()
 
 
 def test_voltage_at_rest_returns_to_the_ocv(robot):
