@@ -11,11 +11,20 @@ from cantools.database.can import Database
 
 from dbms_pack.model import Module
 from dbms_sim import wire
+from dbms_sim.distortions import Distortion
 from dbms_sim.schedule import Schedule
 from dbms_sim.wire import Frame, ScanLayout
 
 IDENTITY_PERIOD = 1.0  # s
 REBOOTED_SCANS = 10
+
+_FLAG_SIGNALS = {
+    'open_wire': 'OpenWire',
+    'self_test_failed': 'SelfTestFailed',
+    'reference_failed': 'ReferenceFailed',
+    'board_hot': 'BoardHot',
+    'bleed_refused': 'BleedRefused',
+}
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -50,7 +59,9 @@ class VirtualBoard:
         self.module = module
         # A serial number that is its own and the same in every run.
         self.serial = zlib.crc32(module.name.encode()) if serial is None else serial
-        self.silent = False
+        self.cell_faults: dict[object, Distortion] = {}
+        self.temperature_faults: dict[object, Distortion] = {}
+        self.flags: dict[object, str] = {}  # what it reports of itself, as in FLAGS
         self.offsets = np.zeros(module.cells)  # V, added to what is measured
         self._layout = ScanLayout(db, module.address, module.cells, module.temperatures)
         self._scans = Schedule(module.period, phase)
@@ -63,10 +74,38 @@ class VirtualBoard:
         self._receiver = wire.Receiver(self.command_id)
         self._bleeding = 0
         self._bleed_until = -math.inf
+        self._unplugged: set[str] = set()
+        self._paces: dict[str, float] = {}
 
-    def plug(self, powered: bool) -> None:
+    @property
+    def silent(self) -> bool:
+        """Whether it has no power, for whatever reason."""
+        return bool(self._unplugged)
+
+    @property
+    def frames_key(self) -> tuple[str, int]:
+        """Bus and first id of its frames."""
+        return self.module.bus, wire.module_id(self.module.address, 0)
+
+    def unplugged(self, reason: str) -> bool:
+        """Whether it has no power for this reason, be it alone."""
+        return reason in self._unplugged
+
+    def set_pace(self, reason: str, factor: float) -> None:
+        """Let its clock be slower by `factor`; several reasons multiply."""
+        self._paces[reason] = factor
+        pace = math.prod(self._paces.values())
+        self._scans.set_period(self.module.period * pace)
+        self._identities.set_period(IDENTITY_PERIOD * pace)
+
+    def plug(self, powered: bool, reason: str = 'plug') -> None:
         """Pull the board's plug, or put it in again: it then starts anew."""
-        self.silent = not powered
+        if powered != (reason in self._unplugged):
+            return
+        if powered:
+            self._unplugged.discard(reason)
+        else:
+            self._unplugged.add(reason)
         self._scan = self._sent_identities = 0
         self._bleed_until = -math.inf
 
@@ -89,26 +128,37 @@ class VirtualBoard:
         self._bleeding = int(values['Cells']) & ((1 << self.module.cells) - 1)
         self._bleed_until = now + values['Lease']
 
-    def step(self, now: float, voltages: FloatArray, temperatures: FloatArray) -> list[Frame]:
-        """Return the frames that are due; arguments are all cells and sensors of the pack."""
+    def step(
+        self, now: float, voltages: FloatArray, temperatures: FloatArray, position: float = 0.0
+    ) -> list[Frame]:
+        """Return the frames that are due; arrays are all cells and sensors of the pack."""
         frames: list[Frame] = []
         if self._scans.due(now) and not self.silent:
-            frames = self._measure(now, voltages, temperatures)
+            frames = self._measure(now, voltages, temperatures, position)
         if self._identities.due(now) and not self.silent:
             frames.append(self._identify())
         return frames
 
-    def _measure(self, now: float, voltages: FloatArray, temperatures: FloatArray) -> list[Frame]:
+    def _measure(
+        self, now: float, voltages: FloatArray, temperatures: FloatArray, position: float
+    ) -> list[Frame]:
         module = self.module
         status = {
             'ProtocolVersion': wire.PROTOCOL_VERSION,
             'Bleeding': self.bleeding(now),
             'Rebooted': int(self._scan < REBOOTED_SCANS),
             'Serial': self.serial & 0xFFFF,
+            **{_FLAG_SIGNALS[flag]: 1 for flag in self.flags.values()},
         }
+        measured = voltages[module.cell_slice] + self.offsets
+        for fault in self.cell_faults.values():
+            fault.apply(measured, position)
+        warm = temperatures[module.temperature_slice].copy()
+        for fault in self.temperature_faults.values():
+            fault.apply(warm, position)
         scan = self._layout.pack(
-            voltages[module.cell_slice] + self.offsets,
-            temperatures[module.temperature_slice],
+            measured,
+            warm,
             self._scan & 0xF,
             status,
         )

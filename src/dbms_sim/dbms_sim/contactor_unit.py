@@ -15,31 +15,51 @@ MECHANICAL_DELAY = 0.02  # s, from the coil to the auxiliary contact
 CONTACTORS = ('Minus', 'Precharge', 'Plus')
 CLOSE = 2  # of a command; 0 and 3 are invalid and mean open, as 1 does
 AUX_OPEN, AUX_CLOSED = 1, 2
-INTERLOCK_CLOSED = 1
+INTERLOCK_CLOSED, INTERLOCK_OPEN = 1, 2
+_READINGS = {'unknown': 0, 'open': 1, 'closed': 2, 'fault': 3}
 
 
 class Contactor:
-    """One contactor: its contact follows its coil after the mechanical delay."""
+    """One contactor: its contact follows its coil after the mechanical delay, if it can.
+
+    `reads` is what the auxiliary contact says if it lies, as in `faults.READINGS`.
+    """
 
     def __init__(self) -> None:
         self.coil = False
-        self.closed = False
+        self.welded = False
+        self.stuck_open = False
+        self.reads = ''
+        self._contact = False
+        self._told = False
         self._moves_at = math.inf
+
+    @property
+    def closed(self) -> bool:
+        """Whether the contact is closed."""
+        return self.welded or (self._contact and not self.stuck_open)
+
+    @property
+    def feedback(self) -> int:
+        """What the auxiliary contact says."""
+        if self.reads:
+            return _READINGS[self.reads]
+        return AUX_CLOSED if self.closed else AUX_OPEN
 
     def drive(self, coil: bool, now: float) -> None:
         """Switch the coil."""
         if coil == self.coil:
             return
         self.coil = coil
-        self._moves_at = math.inf if coil == self.closed else now + MECHANICAL_DELAY
+        self._moves_at = math.inf if coil == self._contact else now + MECHANICAL_DELAY
 
     def step(self, now: float) -> bool:
-        """Move the contact when it is time; return whether it moved."""
-        if now < self._moves_at:
-            return False
-        self._moves_at = math.inf
-        self.closed = self.coil
-        return True
+        """Move the contact when it is time; return whether it is another now."""
+        if now >= self._moves_at:
+            self._moves_at = math.inf
+            self._contact = self.coil
+        before, self._told = self._told, self.closed
+        return before != self._told
 
 
 class VirtualContactorUnit:
@@ -58,6 +78,15 @@ class VirtualContactorUnit:
         self._sent = 0
         self._sequence = 0
         self.lease_expired = False
+        self.coil_fault = False
+        self.supply_low = False
+        self.interlock_open = False
+        self.resistor_open = False  # the one of precharge
+
+    @property
+    def contactors(self) -> dict[str, Contactor]:
+        """The contactors by their names in the protocol."""
+        return self._contactors
 
     @property
     def refused(self) -> int:
@@ -72,7 +101,8 @@ class VirtualContactorUnit:
     @property
     def precharge_closed(self) -> bool:
         """Whether the string is on the link, be it through the precharge resistor."""
-        return self._contactors['Minus'].closed and self._contactors['Precharge'].closed
+        closed = self._contactors['Minus'].closed and self._contactors['Precharge'].closed
+        return closed and not self.resistor_open
 
     @property
     def closed(self) -> str:
@@ -118,10 +148,11 @@ class VirtualContactorUnit:
     def _report(self, now: float) -> Frame:
         remaining = max(0.0, self._lease_until - now)
         values: dict[str, float | str] = {
-            name: AUX_CLOSED if contactor.closed else AUX_OPEN
-            for name, contactor in self._contactors.items()
+            name: contactor.feedback for name, contactor in self._contactors.items()
         }
-        values['Interlock'] = INTERLOCK_CLOSED
+        values['Interlock'] = INTERLOCK_OPEN if self.interlock_open else INTERLOCK_CLOSED
+        values['CoilFault'] = int(self.coil_fault)
+        values['SupplyLow'] = int(self.supply_low)
         values['LeaseExpired'] = int(self.lease_expired)
         values['LeaseRemaining'] = int(remaining * 1e3)
         values['Sequence'] = self._sequence

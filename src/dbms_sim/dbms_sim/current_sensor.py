@@ -2,6 +2,7 @@
 """A virtual sensor of a string's current, voltages and insulation."""
 
 import math
+from collections.abc import Callable
 
 from cantools.database.can import Database
 
@@ -11,7 +12,7 @@ from dbms_sim.schedule import Schedule
 from dbms_sim.wire import Frame
 
 INSULATION_PERIOD = 1.0  # s
-INSULATION = 20_000.0  # kOhm, of a healthy pack
+INSULATION = 20e6  # Ohm, of a healthy pack
 _TOP_VOLTAGE = 16_777.214  # V, end of the format
 
 
@@ -20,6 +21,10 @@ class VirtualCurrentSensor:
 
     def __init__(self, sensor: CurrentSensor, db: Database) -> None:
         self._sensor = sensor
+        self.insulation = INSULATION  # Ohm
+        self.lost = ''  # or: silent, not_measured, fault
+        # What is wrong with the current it measures, in A, one after the other.
+        self.errors: dict[str, Callable[[float], float]] = {}
         self._current = _Sender(db, sensor, wire.CURRENT, sensor.period)
         self._voltages = _Sender(db, sensor, wire.VOLTAGES, sensor.voltage_period)
         self._insulation = _Sender(db, sensor, wire.INSULATION, INSULATION_PERIOD)
@@ -28,12 +33,19 @@ class VirtualCurrentSensor:
         self, now: float, current: float, string_voltage: float, link_voltage: float
     ) -> list[Frame]:
         """Return the frames that are due; A (positive = charging), V; NaN: not measured."""
-        frames = []
+        frames: list[Frame] = []
+        if self.lost == 'silent':
+            return frames
         if self._current.due(now):
+            current = math.nan if self.lost else self._wrong(current)
             over_range = abs(current) > self._sensor.range
             frames.append(
                 self._current.frame(
-                    {'Current': self._measured(current), 'OverRange': int(over_range)}
+                    {
+                        'Current': self._measured(current),
+                        'OverRange': int(over_range),
+                        'SensorFault': int(self.lost == 'fault'),
+                    }
                 )
             )
         if self._voltages.due(now):
@@ -46,8 +58,13 @@ class VirtualCurrentSensor:
                 )
             )
         if self._insulation.due(now):
-            frames.append(self._insulation.frame({'Resistance': INSULATION}))
+            frames.append(self._insulation.frame({'Resistance': round(self.insulation / 1e3)}))
         return frames
+
+    def _wrong(self, current: float) -> float:
+        for error in self.errors.values():
+            current = error(current)
+        return current
 
     def _measured(self, current: float) -> float | str:
         if math.isnan(current):

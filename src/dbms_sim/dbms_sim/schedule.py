@@ -16,6 +16,12 @@ class Schedule:
         self._phase = phase
         self._next: float | None = None
 
+    def set_period(self, period: float) -> None:
+        """Go on at another period, from the next deadline on at the latest."""
+        if self._next is not None and period < self._period:
+            self._next -= self._period - period
+        self._period = period
+
     def due(self, now: float) -> bool:
         """Return whether the period is over, and start the next if so."""
         if self._next is None:

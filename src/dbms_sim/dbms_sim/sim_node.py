@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dbms_msgs.srv import InjectFault
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
@@ -19,6 +20,7 @@ from dbms_pack import load_pack
 from dbms_pack.model import Pack
 from dbms_sim.boards import CellOffset
 from dbms_sim.bus_port import BusPort
+from dbms_sim.faults import FaultError, parse_parameters
 from dbms_sim.feeds import Feed, ModelFeed, RecordingFeed
 from dbms_sim.loads import NAMES, make_load
 from dbms_sim.playback import read_recording
@@ -38,6 +40,7 @@ class SimNode(Node):
         self._world = self._make_world(pack)
         self._lock = threading.Lock()  # of the world: bus threads, the ticking one, the executor
         self._declare_faults()
+        self._service = self.create_service(InjectFault, '~/inject_fault', self._on_fault)
         self._told = 0
         self._ports = {
             name: BusPort(pack.buses[name], self._receive, self.get_logger().info)
@@ -156,6 +159,25 @@ class SimNode(Node):
             except KeyError as error:
                 raise ValueError(f'cell_offset: {error.args[0]} is not played here') from None
 
+    def _on_fault(
+        self, request: InjectFault.Request, response: InjectFault.Response
+    ) -> InjectFault.Response:
+        with self._lock:
+            world = self._world
+            try:
+                if request.clear:
+                    done = ', '.join(str(one) for one in world.clear(request.name, request.place))
+                    response.message = f'cleared: {done or "nothing"}'
+                else:
+                    values = parse_parameters(request.parameters)
+                    fault = world.inject(request.name, request.place, values, steady_now())
+                    response.message = str(fault)
+                response.success = True
+            except FaultError as error:
+                response.message = str(error)
+            response.active = [str(fault) for fault in world.faults]
+        return response
+
     def _receive(self, frame: Frame) -> None:
         with self._lock:
             self._world.receive(frame, steady_now())
@@ -193,6 +215,7 @@ class SimNode(Node):
                 **world.feed.describe(),
                 **{f'contactors {name}': text for name, text in world.contactors().items()},
                 'silent_modules': ' '.join(n for n, b in world.boards.items() if b.silent),
+                'faults': ', '.join(str(fault) for fault in world.faults),
                 'refused': str(world.refused),
             }
         for name, port in self._ports.items():

@@ -159,7 +159,8 @@ class ScanLayout:
         """Return (id, data) of each frame of one scan.
 
         `voltages` (cells,) V and `temperatures` (sensors,) degC; NaN goes out as NotMeasured,
-        what exceeds the range of the format as its end. `status`: signals of ModuleStatus.
+        infinite as Fault, what exceeds the range of the format as its end. `status`: signals of
+        ModuleStatus.
         """
         words = self._unused.copy()
         self._cells.add(words, voltages)
@@ -215,9 +216,11 @@ class _Signals:
         if not self._fitted:
             return
         fit = slice(0, self._fitted)
-        known = ~np.isnan(values)
+        known = np.isfinite(values)
         scaled = np.rint((np.where(known, values, 0.0) - self._offset) / self._scale)
         raw = np.where(
-            known, np.clip(scaled, 0.0, self._top).astype(np.uint64), self._missing[fit]
+            known,
+            np.clip(scaled, 0.0, self._top).astype(np.uint64),
+            self._missing[fit] - np.isinf(values).astype(np.uint64),
         )
         np.bitwise_or.at(words, self._rows[fit], raw << self._shifts[fit])

@@ -9,18 +9,21 @@ world.receive(frame, now)        # each frame that somebody else sent
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from cantools.database.can import Database
 
-from dbms_pack.model import Pack
+from dbms_pack.model import Module, Pack
 from dbms_sim import wire
 from dbms_sim.boards import CellOffset, VirtualBoard
+from dbms_sim.bus_faults import Troubles
 from dbms_sim.contactor_unit import VirtualContactorUnit
 from dbms_sim.current_sensor import VirtualCurrentSensor
-from dbms_sim.feeds import Feed
+from dbms_sim.fault_effects import Effect, begin
+from dbms_sim.faults import Fault, FaultError, check_fault
+from dbms_sim.feeds import Feed, ModelFeed
 from dbms_sim.link import Contacts
 from dbms_sim.listener import Listener
 from dbms_sim.wire import Frame
@@ -53,8 +56,9 @@ class World:
         units: bool = True,
         time_scale: float = 1.0,
         database: Database | None = None,
+        seed: int = 0,
     ) -> None:
-        db = database or wire.database()
+        db = self._db = database or wire.database()
         self.pack = pack
         self.feed = feed
         self.time_scale = time_scale
@@ -71,6 +75,10 @@ class World:
         self._receivers = self._make_receivers()
         self._bleeding = np.zeros(pack.cells, dtype=bool)
         self._last: float | None = None
+        self.random: np.random.Generator = np.random.default_rng(seed)  # of the faults
+        self.troubles = Troubles(self.random)
+        self.intruders: dict[str, VirtualBoard] = {}  # second boards, by the module they mimic
+        self._faults: dict[tuple[str, str, str], tuple[Fault, Effect]] = {}
         self._bleeding_bits = dict.fromkeys(self.boards, 0)
         self._closed = {name: unit.closed for name, unit in self.units.items()}
         self._main = np.zeros(len(pack.strings), dtype=bool)
@@ -78,6 +86,7 @@ class World:
     def step(self, now: float) -> list[Frame]:
         """Go on to `now`, s on a steady clock, and return the frames that are due."""
         dt = self._elapsed(now)
+        self._step_faults(now)
         frames: list[Frame] = []
         for unit in self.units.values():
             frames += unit.step(now)
@@ -92,14 +101,14 @@ class World:
                 now, float(currents[index]), float(strings[index]), feed.link_voltage
             )
         voltages, temperatures = feed.voltages, feed.temperatures
-        for board in self.boards.values():
-            frames += board.step(now, voltages, temperatures)
-        return frames
+        for board in (*self.boards.values(), *self.intruders.values()):
+            frames += board.step(now, voltages, temperatures, feed.position)
+        return self.troubles.send(frames, now)
 
     def receive(self, frame: Frame, now: float) -> None:
         """Take a frame that somebody else sent; one that is for nobody here is no matter."""
         receiver = self._receivers.get((frame.bus, frame.can_id))
-        if receiver is not None:
+        if receiver is not None and self.troubles.lets_in(frame):
             receiver(frame.data, now)
 
     def silence(self, modules: Iterable[str]) -> None:
@@ -108,9 +117,60 @@ class World:
         for name in wanted - set(self.boards):
             raise KeyError(name)
         for name, board in self.boards.items():
-            if board.silent != (name in wanted):
+            if board.unplugged('plug') != (name in wanted):
                 board.plug(name not in wanted)
                 self._tell(f'module {name} {"falls silent" if board.silent else "is back"}')
+
+    def inject(
+        self,
+        name: str,
+        place: str = '',
+        parameters: Mapping[str, object] | None = None,
+        now: float | None = None,
+    ) -> Fault:
+        """Let a fault of `faults.KINDS` begin; return it with the values of all parameters.
+
+        The same fault at the same place is replaced. `now`: s, by default that of the last step.
+        FaultError, a ValueError, says what is wrong with the request and what is allowed.
+        """
+        fault = check_fault(self.pack, name, place, parameters)
+        if now is None:
+            now = self._last or 0.0
+        previous = self._faults.pop(fault.key, None)
+        if previous is not None:
+            previous[1].stop()
+        effect = begin(self, fault, now)
+        self._faults[fault.key] = fault, effect
+        self._step_faults(now)
+        self._tell(f'fault {fault}')
+        return fault
+
+    def clear(self, name: str = '', place: str = '') -> list[Fault]:
+        """Mend what is broken of that name and place, all if empty; return what was.
+
+        What it has done to the cells stays. FaultError if nothing of that name or place is broken.
+        """
+        keys = [key for key in self._faults if name in ('', key[0]) and place in ('', key[1])]
+        if (name or place) and not keys:
+            active = ', '.join(str(fault) for fault in self.faults) or 'none'
+            raise FaultError(f"no fault '{name} {place}' to clear; there are: {active}")
+        mended = []
+        for key in keys:
+            fault, effect = self._faults.pop(key)
+            effect.stop()
+            self._tell(f'cleared: fault {fault}')
+            mended.append(fault)
+        self._load_cells()
+        return mended
+
+    @property
+    def faults(self) -> list[Fault]:
+        """The faults that are there now, oldest first."""
+        return [fault for fault, _ in self._faults.values()]
+
+    def add_intruder(self, module: Module, serial: int) -> None:
+        """Put a second board on the address of a module."""
+        self.intruders[module.name] = VirtualBoard(module, self._db, module.period / 2, serial)
 
     def offset_cells(self, offsets: Iterable[CellOffset]) -> None:
         """Let boards measure exactly these cells wrongly; KeyError for one that is not here."""
@@ -132,6 +192,23 @@ class World:
     def contactors(self) -> dict[str, str]:
         """Name the closed contactors of each string whose unit is played here."""
         return dict(self._closed)
+
+    def _step_faults(self, now: float) -> None:
+        if not self._faults:
+            return
+        for _, effect in self._faults.values():
+            if effect.step is not None:
+                effect.step(now, self.feed.position)
+        self._load_cells()
+
+    def _load_cells(self) -> None:
+        """Give the cells the shorts and the heat of all faults."""
+        if not isinstance(self.feed, ModelFeed):
+            return
+        effects = [effect for _, effect in self._faults.values()]
+        plant, none = self.feed.plant, np.zeros(self.pack.cells)
+        plant.short_conductance = sum((e.short for e in effects if e.short is not None), none)
+        plant.extra_heat[:] = sum((e.heat for e in effects if e.heat is not None), none)
 
     def _advance(self, dt: float, now: float) -> list[str]:
         if self._heard:

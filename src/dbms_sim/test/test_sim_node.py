@@ -8,6 +8,7 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy')
 
+from dbms_msgs.srv import InjectFault  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
@@ -190,3 +191,40 @@ def test_diagnostics_say_position_and_contactors(make_rig):
     assert values['contactors a'] == 'open'
     assert float(values['position']) > 0
     assert values['bus main'].startswith('up')
+
+
+def test_faults_are_injected_and_cleared_by_service(make_rig):
+    rig = make_rig()
+    executor = make_executor(rig.context)
+    caller = rclpy.create_node('caller', context=rig.context)
+    client = caller.create_client(InjectFault, '/battery/sim/inject_fault')
+    for node in (rig.node, caller):
+        executor.add_node(node)
+
+    def call(**request):
+        end = time.monotonic() + PATIENCE
+        while not client.service_is_ready() and time.monotonic() < end:
+            executor.spin_once(timeout_sec=0.1)
+        future = client.call_async(InjectFault.Request(**request))
+        while not future.done() and time.monotonic() < end:
+            executor.spin_once(timeout_sec=0.1)
+        return future.result()
+
+    answers = [
+        call(name='interlock_open', place='a'),
+        call(name='cell_offset', place='m1:3', parameters=['volts=-0.5']),
+        call(name='cell_ofset', place='m1:3'),
+        call(name='cell_offset', place='m1:3', parameters=['volts']),
+        call(name='cell_offset', clear=True),
+    ]
+    reading = next(values for values in rig.frames(FEEDBACK) if values['Interlock'] == 2)
+    cleared = call(clear=True)
+    executor.shutdown()
+    close_node(caller)
+    assert [answer.success for answer in answers] == [True, True, False, False, True]
+    assert answers[1].message == 'cell_offset at m1:3 volts=-0.5'
+    assert "did you mean 'cell_offset'" in answers[2].message
+    assert 'key=value' in answers[3].message
+    assert list(answers[4].active) == ['interlock_open at a']
+    assert reading['Minus'] == 1
+    assert (cleared.success, list(cleared.active)) == (True, [])
