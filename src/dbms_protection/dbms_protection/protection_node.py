@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The protection node: messages to the guard, its commands to the contactor drivers."""
 
+import gc
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from dbms_node.clocks import steady_now, steady_timer
 from dbms_node.lifecycle import SafeLifecycleNode
 from dbms_node.outbox import Outbox
 from dbms_node.parameters import declare
-from dbms_node.runtime import run_node, settle_memory
+from dbms_node.runtime import run_node
 from dbms_pack import Level, load_pack
 
 from . import conversions, soa
@@ -121,7 +122,7 @@ class ProtectionNode(SafeLifecycleNode):
     def activated(self) -> None:
         """Begin to guard."""
         assert self.guard is not None
-        settle_memory()
+        gc.freeze()  # what was configured lasts: see settle_memory
         self.guard.activate(steady_now())
         self.get_logger().info('active: guarding, contactors open')
         self._publish()

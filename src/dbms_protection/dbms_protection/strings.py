@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from dbms_pack import Level, String
 
-from .contactors import FEEDBACK_LOST, Sequence, State
+from .contactors import FEEDBACK_LOST, Sequence, State, Trouble
 from .faults import Fault, FaultBook, Place
 from .lease import LeaseKeeper
 from .measurements import Contact, Interlock, Reading, StringData, StringSample
@@ -95,7 +95,7 @@ class StringGuard:
         """Take the contactor driver's answer."""
         found = self._keeper.answer(sequence, accepted, message)
         if found is not None:
-            self.trouble(found.name, found.text, now)
+            self._not_kept(found, now)
 
     def run(self, now: float, joining: bool, cell_sum: float, obstacle: str, renew: bool) -> bool:
         """Do what has to be done now; tell whether anything new was commanded.
@@ -121,6 +121,17 @@ class StringGuard:
         """Raise a fault when the lease has run out although contactors should be closed."""
         found = self._keeper.lapsed(now)
         if found is not None:
+            self._not_kept(found, now)
+
+    def _not_kept(self, found: Trouble, now: float) -> None:
+        """Open because the contactors were not kept as commanded.
+
+        On the way to connected that ends the attempt and no more: nothing was carried by them
+        yet, and a new `connect` begins with a precharge. Later on it is a fault.
+        """
+        if self.sequence.connecting:
+            self.sequence.open(now, f'connecting given up: {found.text}')
+        else:
             self.trouble(found.name, found.text, now)
 
     def obey(self, now: float) -> None:

@@ -252,7 +252,8 @@ def test_a_held_up_sequence_does_not_go_on_closing():
     rig.now += 0.4  # longer than the lease, not long enough to lose a module
     sample = rig.units[0].sample()
     rig.guard.on_string(0, 424242, sample, rig.now)
-    assert ('LEASE_EXPIRED', 'MSL') in rig.names()
+    assert not rig.guard.strings[0].sequence.connecting
+    assert 'held up' in rig.guard.strings[0].reason
     assert {command.contacts for _, command in rig.sent[before:]} == {ALL_OPEN}
 
 
@@ -333,3 +334,17 @@ def test_an_error_inside_opens_everything(rig):
     rig.run(0.3)
     assert ('INTERNAL_ERROR', 'MSL') in rig.names()
     assert rig.state() is State.FAULTED
+
+
+def test_a_driver_that_refuses_while_connecting_ends_the_attempt_without_a_fault():
+    rig = Rig().activate()
+    rig.units[0].obeys = False
+    rig.connect()
+    rig.run(0.5)
+    assert rig.names() == set()
+    assert rig.commands()[-1].contacts == ALL_OPEN
+    assert 'refused to close' in rig.guard.strings[0].reason
+    rig.units[0].obeys = True
+    rig.run(0.5)  # the opening command is repeated until it is answered
+    assert rig.connect() == (True, 'string a is being connected')
+    assert rig.state() is State.CONNECTED
