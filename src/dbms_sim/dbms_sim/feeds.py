@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from dbms_pack.model import Pack
+from dbms_pack.model import CellModel, Pack
 from dbms_sim.link import Contacts, Link
-from dbms_sim.loads import Load, PackView
+from dbms_sim.loads import Load, Obeying, PackView
 from dbms_sim.plant import Plant
 from dbms_sim.playback import Recording
 
@@ -68,17 +68,33 @@ class Feed(Protocol):
 class ModelFeed:
     """A cell model under a load profile."""
 
-    def __init__(self, pack: Pack, load: Load, initial_soc: float = 0.8, seed: int = 0) -> None:
-        self._plant = Plant(pack, initial_soc, seed)
+    def __init__(
+        self,
+        pack: Pack,
+        load: Load,
+        initial_soc: float = 0.8,
+        seed: int = 0,
+        cell: CellModel | None = None,
+    ) -> None:
+        """Feed `pack` from cells as its file says, or from others, as in life: `cell`."""
+        self._plant = Plant(pack, initial_soc, seed, cell=cell)
         self._load = load
         self._link = Link(pack.cell.voltage_nominal * pack.strings[0].cells)
         self._load_current = 0.0
+        self._limits = (0.0, 0.0)  # A, charge and discharge
+        self._limits_left = 0.0  # s of wall time for which they are valid
+        self.obey = False  # whatever the load is, it keeps to the limits
         self.position = 0.0
         self.currents: FloatArray = np.zeros(len(pack.strings))
 
     def set_load(self, load: Load) -> None:
         """Put another machine on the pack."""
         self._load = load
+
+    def hear_limits(self, charge: float, discharge: float, valid_for: float) -> None:
+        """Take what protection allows, A and s of wall time; what is no number allows nothing."""
+        self._limits = tuple(value if value > 0.0 else 0.0 for value in (charge, discharge))
+        self._limits_left = valid_for if valid_for > 0.0 else 0.0
 
     @property
     def plant(self) -> Plant:
@@ -105,6 +121,7 @@ class ModelFeed:
         self, dt: float, time_scale: float, contacts: Contacts, bleeding: BoolArray
     ) -> list[str]:
         """Step cells, link and load, in as many steps as the time scale needs."""
+        self._limits_left -= dt
         count, part = _steps(dt * time_scale)
         for _ in range(count):
             self._load_current = self._demand() if contacts.any_main else 0.0
@@ -142,10 +159,17 @@ class ModelFeed:
 
     def _demand(self) -> float:
         plant = self._plant
+        charge, discharge = self._limits if self._limits_left > 0.0 else (0.0, 0.0)
         view = PackView(
-            float(plant.soc.mean()), float(plant.soc.min()), float(plant.voltages.max())
+            float(plant.soc.mean()),
+            float(plant.soc.min()),
+            float(plant.voltages.max()),
+            charge,
+            discharge,
+            self._link.voltage,
         )
-        return self._load.current(self.position, view)
+        load = Obeying(self._load) if self.obey else self._load
+        return load.current(self.position, view)
 
     def _bleed(self, bleeding: BoolArray) -> FloatArray:
         return np.where(bleeding, self._plant.voltages / BLEED_RESISTANCE, 0.0)

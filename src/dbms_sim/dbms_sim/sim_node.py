@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dbms_msgs.msg import Limits
 from dbms_msgs.srv import InjectFault
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import SetParametersResult
@@ -14,9 +15,9 @@ from rclpy.parameter import Parameter
 
 from dbms_node.clocks import steady_now, steady_timer
 from dbms_node.parameters import declare
-from dbms_node.qos import DIAGNOSTICS
+from dbms_node.qos import DIAGNOSTICS, STATE
 from dbms_node.runtime import run_node
-from dbms_pack import load_pack
+from dbms_pack import load_cell, load_pack
 from dbms_pack.model import Pack
 from dbms_sim.boards import CellOffset
 from dbms_sim.bus_port import BusPort
@@ -41,6 +42,8 @@ class SimNode(Node):
         self._lock = threading.Lock()  # of the world: bus threads, the ticking one, the executor
         self._declare_faults()
         self._service = self.create_service(InjectFault, '~/inject_fault', self._on_fault)
+        if self._world.units:
+            self._limits = self.create_subscription(Limits, 'limits', self._on_limits, STATE)
         self._told = 0
         self._ports = {
             name: BusPort(pack.buses[name], self._receive, self.get_logger().info)
@@ -102,6 +105,7 @@ class SimNode(Node):
         seed = declare(
             self, 'seed', 0, 'of the spread between cells', minimum=0, maximum=2**31 - 1
         )
+        cell = declare(self, 'cell', '', "cell file of the simulated cells; '': as the pack says")
         modules = declare(self, 'modules', [''], "boards played here; none or [''] means all")
         units = declare(self, 'units', True, 'play contactor units and current sensors too')
         feed: Feed
@@ -111,7 +115,8 @@ class SimNode(Node):
                 self.get_logger().warning(f'{play}: {note}')
             feed = RecordingFeed(recording, pack)
         else:
-            feed = ModelFeed(pack, make_load(load, pack), soc, seed)
+            true_cell = load_cell(cell) if cell else None
+            feed = ModelFeed(pack, make_load(load, pack), soc, seed, true_cell)
         names = _names(modules)
         known = {module.name for module in pack.modules}
         if unknown := sorted(set(names) - known):
@@ -119,7 +124,12 @@ class SimNode(Node):
         return World(pack, feed, modules=names or None, units=units, time_scale=time_scale)
 
     def _declare_faults(self) -> None:
-        setters = {'silent_modules': self._silence, 'cell_offset': self._offset}
+        setters: dict[str, Callable[[Any], None]] = {
+            'silent_modules': self._silence,
+            'cell_offset': self._offset,
+            'obey_limits': self._obey,
+        }
+        declare(self, 'obey_limits', False, 'the load keeps to `limits`', read_only=False)
         declare(self, 'silent_modules', [''], 'boards whose plug is pulled', read_only=False)
         declare(
             self,
@@ -158,6 +168,18 @@ class SimNode(Node):
                 self._world.offset_cells(offsets)
             except KeyError as error:
                 raise ValueError(f'cell_offset: {error.args[0]} is not played here') from None
+
+    def _on_limits(self, limits: Limits) -> None:
+        with self._lock:
+            if isinstance(self._world.feed, ModelFeed):
+                self._world.feed.hear_limits(
+                    limits.charge_current, limits.discharge_current, limits.valid_for
+                )
+
+    def _obey(self, obey: bool) -> None:
+        with self._lock:
+            if isinstance(self._world.feed, ModelFeed):
+                self._world.feed.obey = obey
 
     def _on_fault(
         self, request: InjectFault.Request, response: InjectFault.Response

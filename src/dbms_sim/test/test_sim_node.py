@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter  # noqa: E402
 
 from dbms_node import qos  # noqa: E402
 from dbms_node.runtime import close_node, make_executor  # noqa: E402
+from dbms_pack import load_cell  # noqa: E402
 from dbms_sim import wire  # noqa: E402
 from dbms_sim.sim_node import SimNode  # noqa: E402
 
@@ -228,3 +229,11 @@ def test_faults_are_injected_and_cleared_by_service(make_rig):
     assert list(answers[4].active) == ['interlock_open at a']
     assert reading['Minus'] == 1
     assert (cleared.success, list(cleared.active)) == (True, [])
+
+
+def test_the_cells_may_be_others_than_the_pack_file_says(make_rig):
+    rig = make_rig(cell='leaf')
+    capacity = rig.node.with_world(lambda world: world.feed.plant.capacity.mean())
+    assert capacity == pytest.approx(6 * load_cell('leaf').capacity, rel=0.02)
+    with pytest.raises(ValueError, match='no_such_cell'):
+        make_rig(cell='no_such_cell')
