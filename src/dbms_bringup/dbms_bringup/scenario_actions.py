@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from dbms_sim.boards import CellOffset
 from dbms_sim.feeds import ModelFeed
 from dbms_sim.loads import Load, PackView, make_load
 from dbms_sim.scenario import COMMANDS, Action, Scenario
@@ -45,20 +44,12 @@ def act(action: Action, sim: Any, node: Any) -> None:
         node.command(action.kind, [action.name] if action.name else [])
     elif action.kind == 'load':
         sim.with_world(lambda world: put_load(world, action.name))
+    elif action.kind == 'inject':
+        sim.with_world(lambda world: world.inject(action.name, action.place, action.parameters))
     else:
-        sim.with_world(lambda world: _fault(world, action))
+        sim.with_world(lambda world: world.clear(action.name, action.place))
 
 
 def _feed(world: World) -> ModelFeed:
     assert isinstance(world.feed, ModelFeed)  # a scenario plays no recording
     return world.feed
-
-
-def _fault(world: World, action: Action) -> None:
-    module, _, cell = action.place.partition(':')
-    on = action.kind == 'inject'
-    if action.name == 'silent':
-        world.silence([module] if on else [])
-    else:
-        volts = float(action.parameters.get('volts', 0.0))
-        world.offset_cells([CellOffset(module, int(cell), volts)] if on else [])

@@ -149,6 +149,7 @@ class ScenarioRun:
         # Cells have warmed or cooled while the graph came up, at a high time scale a lot.
         self._sim.with_world(lambda world: prepare(world, self._scenario))
         self._sim.with_world(lambda world: put_load(world, self._scenario.load))
+        self._sim.with_world(lambda world: read_truth(world, self._view))
         with self._changed:
             self._start = steady_now()
         while not self._failure:

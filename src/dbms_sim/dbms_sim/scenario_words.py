@@ -8,6 +8,7 @@ from typing import Any
 from dbms_pack.document import KeyPath, shown
 from dbms_pack.model import Pack
 from dbms_pack.schema import nearest
+from dbms_sim.faults import FaultError, check_fault
 
 # What protection reports, as docs/protection.md lists it.
 _LIMITS = (
@@ -40,7 +41,7 @@ STRING_STATUS = (
 )  # fmt: skip
 # Conditions on a name, and the names that they know; None: any words.
 NAMED: Mapping[str, tuple[str, ...] | None] = {
-    'fault': FAULTS,
+    'fault': (*FAULTS, 'any'),
     'no_fault': (*FAULTS, 'any'),
     'state': PACK_STATES,
     'string_state': STRING_STATES,
@@ -125,10 +126,10 @@ class Words:
         self, key: KeyPath, kind: str, name: str, place: str, parameters: Mapping[str, Any]
     ) -> None:
         """Check a fault of the simulator, its place and its parameters."""
-        known = ('silent', 'cell_offset')
-        if name not in known:
-            self._complain((*key, kind), shown(name), nearest(name, known))
-        self.place((*key, 'place'), place)
+        try:
+            check_fault(self._pack, name, place, parameters)
+        except FaultError as error:
+            self._complain((*key, kind), shown(name), str(error))
 
     def condition(self, key: KeyPath, data: Mapping[str, Any]) -> Condition | None:
         """Return a condition, or None after complaining."""
