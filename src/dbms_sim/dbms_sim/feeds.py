@@ -93,7 +93,7 @@ class ModelFeed:
 
     def hear_limits(self, charge: float, discharge: float, valid_for: float) -> None:
         """Take what protection allows, A and s of wall time; what is no number allows nothing."""
-        self._limits = tuple(value if value > 0.0 else 0.0 for value in (charge, discharge))
+        self._limits = charge if charge > 0.0 else 0.0, discharge if discharge > 0.0 else 0.0
         self._limits_left = valid_for if valid_for > 0.0 else 0.0
 
     @property

@@ -14,6 +14,7 @@ from dbms_sim.playback import Recording, read_profile
 
 EMPTY, FULL = 0.25, 0.9  # SOC between which a machine goes to and fro
 TAPER = 0.1  # V below the charger's voltage where its current begins to fall
+DAY = 86400.0  # s
 CHARGE_END = 0.05  # C, a charge is over below this
 
 
@@ -24,6 +25,9 @@ class PackView:
     soc: float  # mean, 0..1
     lowest_soc: float
     highest_voltage: float  # V, of a cell
+    charge_limit: float = 0.0  # A, as protection tells it; 0: nothing was heard
+    discharge_limit: float = 0.0  # A
+    voltage: float = math.nan  # V, of the pack
 
 
 class Load(Protocol):
@@ -64,6 +68,52 @@ class Charging:
 
     def current(self, time: float, pack: PackView) -> float:
         return self._charger.current(pack)
+
+
+class Obeying:
+    """A load that keeps to the limits that protection tells, and rests when it hears none."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+
+    def current(self, time: float, pack: PackView) -> float:
+        wanted = self._load.current(time, pack)
+        return min(max(wanted, -pack.discharge_limit), pack.charge_limit)
+
+
+class Solar:
+    """Panels of `power` W at noon, on a charger that ends at the top; the day begins at 6 h."""
+
+    def __init__(self, pack: Pack, power: float) -> None:
+        self._power = power
+        self._taper = Charger(pack.cell, 1.0)
+
+    def current(self, time: float, pack: PackView) -> float:
+        """Return the current in A, none from dusk to dawn or for an unknown voltage."""
+        sun = math.sin(math.pi * (time % DAY) / (DAY / 2))
+        if sun <= 0.0 or not pack.voltage > 0.0:
+            return 0.0
+        return self._taper.current(pack) * sun * self._power / pack.voltage
+
+
+class Boat:
+    """Hotel load all day, thruster peaks in the harbour, solar panels; a day begins at 6 h."""
+
+    def __init__(self, pack: Pack) -> None:
+        self._capacity = pack.capacity
+        nominal = pack.cell.voltage_nominal * pack.strings[0].cells
+        self._solar = Solar(pack, 0.1 * pack.capacity * nominal)
+
+    def current(self, time: float, pack: PackView) -> float:
+        rate = 0.01 + 0.005 * (time % 1800.0 < 600.0)  # the fridge goes on and off
+        hour = time % DAY / 3600.0
+        if any(begin <= hour < begin + 0.2 for begin in (3.0, 9.0)):  # out of and into harbour
+            rate += 0.8 if time % 45.0 < 4.0 else 0.1
+        elif 3.0 <= hour < 9.0:  # the instruments and the autopilot at sea
+            rate += 0.01
+        if pack.lowest_soc <= 0.1:
+            rate = 0.0  # the boat's own cut-out
+        return self._solar.current(time, pack) - rate * self._capacity
 
 
 class Mission:
@@ -149,33 +199,39 @@ def marine(pack: Pack) -> Load:
 
 
 NAMES = (
-    "'robot', 'marine', 'rest', 'constant:AMPERES', 'charge:AMPERES' (then at constant voltage), "
-    'or a CSV file with time and current'
+    "'robot', 'marine', 'boat', 'solar:WATTS', 'rest', 'constant:AMPERES', 'charge:AMPERES' (then "
+    "at constant voltage), or a CSV file with time and current; 'obey:' before it keeps to limits"
 )
 
 
 def make_load(name: str, pack: Pack) -> Load:
     """Return the load profile of that name; ValueError says which there are."""
+    if name.startswith('obey:'):
+        return Obeying(make_load(name.removeprefix('obey:'), pack))
     if name == 'robot':
         return robot(pack)
     if name == 'marine':
         return marine(pack)
     if name == 'rest':
         return Constant(0.0)
+    if name == 'boat':
+        return Boat(pack)
     kind, colon, text = name.partition(':')
+    if colon and kind == 'solar':
+        return Solar(pack, _number(name, text, 'a power in W, such as 300', least=0.0))
     if colon and kind in ('constant', 'charge'):
-        current = _amperes(name, text)
+        current = _number(name, text, 'a current in A, such as -20')
         return Constant(current) if kind == 'constant' else Charging(pack.cell, current)
     if Path(name).suffix in ('.csv', '.gz'):
         return Profile(read_profile(Path(name)))
     raise ValueError(f"load '{name}' is not known; there are {NAMES}")
 
 
-def _amperes(name: str, text: str) -> float:
+def _number(name: str, text: str, what: str, least: float = -math.inf) -> float:
     try:
-        current = float(text)
+        number = float(text)
     except ValueError:
-        current = math.nan
-    if not np.isfinite(current):
-        raise ValueError(f"load '{name}': '{text}' is not a current in A, such as -20")
-    return current
+        number = math.nan
+    if not np.isfinite(number) or number < least:
+        raise ValueError(f"load '{name}': '{text}' is not {what}")
+    return number

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,58 @@ def test_a_charger_tapers_at_its_voltage_and_never_discharges(robot):
     assert load.current(0.0, PackView(1.0, 1.0, robot.cell.voltage_max + 0.1)) == 0.0
     with pytest.raises(ValueError, match='is not a current'):
         make_load('charge:full', robot)
+
+
+def test_an_obeying_load_keeps_to_the_limits_and_rests_without_them(robot):
+    load = make_load('obey:constant:-20', robot)
+    assert load.current(0.0, HALF) == 0.0
+    assert load.current(0.0, PackView(0.5, 0.5, 3.7, 10.0, 15.0)) == -15.0
+    assert load.current(0.0, PackView(0.5, 0.5, 3.7, 10.0, 30.0)) == -20.0
+    charge = make_load('obey:charge:9', robot)
+    assert charge.current(0.0, PackView(0.5, 0.5, 3.7, 2.5, 15.0)) == 2.5
+
+
+@pytest.mark.parametrize('by_name', [True, False])
+def test_limits_hold_while_they_are_valid(robot, by_name):
+    feed = ModelFeed(robot, make_load('obey:constant:-20' if by_name else 'constant:-20', robot))
+    feed.obey = not by_name
+    contacts = Contacts(np.array([True]), np.array([False]))
+    still = np.zeros(robot.cells, dtype=bool)
+
+    def current(dt):
+        feed.advance(dt, 1.0, contacts, still)
+        return feed.currents[0]
+
+    assert current(0.1) == pytest.approx(0.0, abs=1e-9)
+    feed.hear_limits(5.0, 12.0, 1.0)
+    assert current(0.5) == pytest.approx(-12.0)
+    assert current(0.6) == pytest.approx(0.0, abs=1e-9)
+    feed.hear_limits(math.nan, math.nan, 1.0)
+    assert current(0.1) == pytest.approx(0.0, abs=1e-9)
+    feed.hear_limits(5.0, 50.0, math.nan)
+    assert current(0.1) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_sun_shines_by_day_until_the_pack_is_full(robot):
+    load = make_load('solar:480', robot)
+    at_noon, at_night = 6 * 3600.0, 15 * 3600.0
+    assert load.current(at_noon, PackView(0.5, 0.5, 3.7, voltage=48.0)) == pytest.approx(10.0)
+    assert load.current(at_night, PackView(0.5, 0.5, 3.7, voltage=48.0)) == 0.0
+    assert load.current(at_noon, PackView(0.5, 0.5, 4.3, voltage=48.0)) == 0.0
+    assert load.current(at_noon, HALF) == 0.0
+    for name in ('solar:', 'solar:-3', 'obey:robto'):
+        with pytest.raises(ValueError, match='load'):
+            make_load(name, robot)
+
+
+def test_a_boat_has_thruster_peaks_and_lives_through_its_day(marine):
+    feed = ModelFeed(marine, make_load('boat', marine), 0.7, seed=1)
+    contacts = Contacts(np.ones(2, dtype=bool), np.zeros(2, dtype=bool))
+    still = np.zeros(marine.cells, dtype=bool)
+    currents = []
+    for _ in range(8640):
+        feed.advance(10.0, 1.0, contacts, still)
+        currents.append(feed.currents.sum())
+    assert min(currents) < -0.7 * marine.capacity
+    assert max(currents) > 0.03 * marine.capacity
+    assert 0.1 < feed.plant.soc.min() < feed.plant.soc.max() < 1.0

@@ -8,6 +8,7 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy')
 
+from dbms_msgs.msg import Limits  # noqa: E402
 from dbms_msgs.srv import InjectFault  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
@@ -237,3 +238,23 @@ def test_the_cells_may_be_others_than_the_pack_file_says(make_rig):
     assert capacity == pytest.approx(6 * load_cell('leaf').capacity, rel=0.02)
     with pytest.raises(ValueError, match='no_such_cell'):
         make_rig(cell='no_such_cell')
+
+
+def test_the_load_keeps_to_limits_when_told_to(make_rig):
+    rig = make_rig(load='constant:-20', obey_limits=True)
+    executor = make_executor(rig.context)
+    guard = rclpy.create_node('guard', context=rig.context)
+    publisher = guard.create_publisher(Limits, '/battery/limits', qos.STATE)
+    for node in (rig.node, guard):
+        executor.add_node(node)
+    seen = set()
+    end = time.monotonic() + PATIENCE
+    while -7.0 not in seen and time.monotonic() < end:
+        publisher.publish(Limits(discharge_current=7.0, valid_for=5.0))
+        executor.spin_once(timeout_sec=0.02)
+        rig.command(minus=2, plus=2)
+        seen.add(round(rig.node.with_world(lambda world: float(world.feed.currents[0])), 3))
+    executor.shutdown()
+    close_node(guard)
+    assert -7.0 in seen
+    assert min(seen) >= -7.0
