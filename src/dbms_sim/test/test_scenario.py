@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbms_pack import PackError, paths
+from dbms_sim.faults import KINDS
 from dbms_sim.scenario import load_scenario, load_scenario_text, parse_time
 
 HEAD = 'purpose: A test\npack: robot_13s\nduration: 10 s\n'
@@ -120,3 +121,13 @@ def test_times_have_units(value, seconds):
 @pytest.mark.parametrize('name', paths.names('scenarios'))
 def test_every_shipped_scenario_is_right(name):
     assert load_scenario(name).purpose
+
+
+def test_every_fault_of_the_simulator_has_a_scenario():
+    used = {
+        action.name
+        for name in paths.names('scenarios')
+        for action in load_scenario(name).actions
+        if action.kind == 'inject'
+    }
+    assert used == set(KINDS)
