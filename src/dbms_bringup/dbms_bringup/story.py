@@ -89,6 +89,8 @@ class Story:
         self._tell_line = tell
         self._scale = time_scale
         self._strings: dict[str, str] = {}
+        self._reasons: list[str] = []  # of the strings' states
+        self._why_to_come = False  # of the newest opening
         self._buses: dict[str, str] = {}
         self._open: dict[str, bool] = {}  # string -> contactors, by their feedback
         self._limited: tuple[str, str] = ('', '')
@@ -120,6 +122,7 @@ class Story:
                 self._strings[name] = string_state
                 why = '' if reason.upper() == string_state else f', {reason}'
                 self._tell(now, f'string {name}: {string_state}{why}')
+        self._reasons = [reason for _, _, reason in strings if reason]
         if state != self.state:
             self.state = state
             self._tell(now, f'pack: {state}')
@@ -128,8 +131,10 @@ class Story:
             self.connections.append(Connection(now))
         elif self.connections and all(one[1] in OPEN_STATES for one in strings):
             last = self.connections[-1]
-            last.opened = last.opened or now
-            last.why = last.why or '; '.join(one[2] for one in strings if one[2]) or state
+            if last.opened is None or self._why_to_come:
+                last.opened = last.opened or now
+                last.why = '; '.join(one[2] for one in strings if one[2]) or state
+                self._why_to_come = False
 
     def on_faults(self, now: Moment, faults: Sequence[FaultSeen]) -> None:
         """Take all faults that are active or latched."""
@@ -192,8 +197,8 @@ class Story:
         if self.connected and all(self._open.values()):
             connection = self.connections[-1]
             connection.opened = now
-            if lease_expired:
-                connection.why = 'the lease ran out'
+            connection.why = 'the lease ran out' if lease_expired else '; '.join(self._reasons)
+            self._why_to_come = not lease_expired  # protection says it better, and may be late
             self._tell(now, f'contactors: open{", the lease ran out" if lease_expired else ""}')
 
     def on_cells(self, now: Moment, module: str, voltages: npt.NDArray[np.float32]) -> None:

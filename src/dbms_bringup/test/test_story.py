@@ -113,6 +113,16 @@ def test_contacts_tell_what_a_dead_protection_cannot(story):
     assert (connection.opened, connection.why) == (at(3), 'the lease ran out')
 
 
+def test_protection_says_why_also_when_the_contacts_were_faster(story):
+    connect(story)
+    story.on_contactors(at(2), 'a', True, False)
+    assert not story.connected
+    story.on_state(at(3), 'STANDBY', [('a', 'OPEN', 'disconnect by somebody')])
+    story.on_state(at(4), 'STANDBY', [('a', 'OPEN', 'not connected yet')])
+    (connection,) = story.connections
+    assert (connection.opened, connection.why) == (at(2), 'disconnect by somebody')
+
+
 def test_an_empty_story_is_one_too(story):
     json.dumps(story.summary(), allow_nan=False)
     assert story.lines()[0] == 'never connected'
