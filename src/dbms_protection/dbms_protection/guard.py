@@ -74,6 +74,7 @@ class Guard:
         for fault in list(self.book.active()):
             self.book.end(fault.name, fault.level, fault.place)
         self._queue: list[int] = []
+        self._gathering = False  # no load yet: the first string waits for the others
         self._joined_at = -math.inf  # when a string was connected last
         self._heard: list[int | None] = [None] * len(self.strings)
         self._limits_at = now
@@ -254,6 +255,8 @@ class Guard:
         able = [index for index in chosen if not refusals[index] and index not in self._queue]
         # The highest voltage first: under load the others come within reach of joining.
         able.sort(key=lambda index: -self.strings[index].reading.string_voltage)
+        states = [string.sequence.state for string in self.strings]
+        self._gathering |= bool(able) and State.CONNECTED not in states
         self._queue += able
         self._start_next(now)
         said = []
@@ -305,18 +308,25 @@ class Guard:
         if State.LEAVING in states or State.OPENING in states:
             if not any(string.sequence.connecting for string in self.strings):
                 return PackState.DISCONNECTING
-        if self._queue or any(string.sequence.connecting for string in self.strings):
+        if self._connecting:
             return PackState.CONNECTING
         if any(string.faulted for string in self.strings):
             return PackState.FAULT
         return PackState.CONNECTED if State.CONNECTED in states else PackState.STANDBY
 
+    @property
+    def _connecting(self) -> bool:
+        return bool(self._queue) or any(string.sequence.connecting for string in self.strings)
+
     def _calculate_limits(self, now: float) -> PowerLimits:
         elapsed, self._limits_at = now - self._limits_at, now
         states = [string.state for string in self.strings]
-        connected = np.array([self.active and state is State.CONNECTED for state in states])
-        why = 'protection is not active'
-        if self.active:
+        self._gathering &= self._connecting
+        # A load on the first string would pull the link away from those that are still to join.
+        ready = self.active and not self._gathering
+        connected = np.array([ready and state is State.CONNECTED for state in states])
+        why = 'strings are being connected' if self.active else 'protection is not active'
+        if ready:
             why = '; '.join(
                 f'string {string.string.name}: {string.reason}' for string in self.strings
             )
