@@ -42,7 +42,11 @@ def parser() -> argparse.ArgumentParser:
     add('pack', nargs='?', help=f'pack file, or name of a shipped one (default: {DEMO})')
     add('--play', metavar='FILE', help='put a recording (CSV, .gz) on the bus; ends by itself')
     add('--speed', type=float, default=1.0, metavar='N', help='simulate N times faster')
-    add('--load', metavar='PROFILE', help='robot, marine, rest, constant:AMPERES, or a CSV file')
+    add(
+        '--load',
+        metavar='PROFILE',
+        help='robot, marine, rest, constant:AMPERES, or a CSV file; obey: before it keeps to limits',
+    )
     add('--initial-soc', type=float, default=0.8, metavar='X', help='0..1, of a simulated pack')
     add('--namespace', default='battery', help='of all topics; one for each pack')
     add('--domain', type=int, metavar='N', help='ROS_DOMAIN_ID')
@@ -74,7 +78,7 @@ def make_plan(arguments: Sequence[str], terminal: bool) -> Plan:
         bus_interface=interface,
         bus_port=free_port() if interface == 'socketcand' else 0,
         play=value.play or '',
-        load=value.load or ('marine' if pack.name.startswith('marine') else 'robot'),
+        load=value.load or f'obey:{"marine" if pack.name.startswith("marine") else "robot"}',
         initial_soc=value.initial_soc,
         time_scale=value.speed,
         boards=tuple(name for name in value.boards.split(',') if name),
