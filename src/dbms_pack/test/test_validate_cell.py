@@ -53,7 +53,7 @@ def test_a_shipped_cell_is_finely_tabulated(name):
 
 
 def test_what_may_be_left_out_is_loaded_where_it_is_there():
-    plain = cell_of(changed('lg_hg2'))
+    plain = cell_of(changed('lg_hg2', ('thermal', {'heat_capacity': 45, 'resistance': 12})))
     assert plain.r0_charge is None
     assert plain.neighbour_resistance == float('inf')
     points = len(shipped('lg_hg2')['ocv']['soc'])

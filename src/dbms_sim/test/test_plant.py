@@ -35,7 +35,7 @@ def test_charge_is_conserved_and_string_currents_sum_to_the_load(marine, load, d
     charge = run(plant, Link(51.2), load, 20 * dt, dt)
     gained = (plant.soc * plant.capacity - before) * 3600
     expected = np.repeat(charge, [string.cells for string in marine.strings])
-    assert gained == pytest.approx(expected, rel=1e-9, abs=1e-6)
+    assert gained + plant.lost_charge == pytest.approx(expected, rel=1e-9, abs=1e-6)
 
 
 @settings(max_examples=20, deadline=None)
@@ -69,7 +69,7 @@ def test_the_length_of_the_steps_does_not_matter(robot):
         fine.advance(fine.prepare(0.01), np.array([-18.0]))
     coarse.advance(coarse.prepare(2.0), np.array([-18.0]))
     assert coarse.voltages == pytest.approx(fine.voltages, abs=1e-4)
-    assert coarse.soc == pytest.approx(fine.soc, abs=1e-12)
+    assert coarse.soc == pytest.approx(fine.soc, abs=1e-7)  # wear and leaks are looked up
 
 
 def test_parallel_cells_share_the_current(robot):
@@ -94,7 +94,7 @@ def test_warm_by_load_and_back_to_ambient(robot):
     assert (plant.sensor_temperatures > 20.5).all()
     assert plant.sensor_temperatures.shape == (robot.temperatures,)
     plant.advance(plant.prepare(1e7), np.zeros(1))
-    assert plant.sensor_temperatures == pytest.approx(20.0, abs=1e-3)
+    assert plant.sensor_temperatures == pytest.approx(20.0, abs=0.01)  # self-discharge warms
 
 
 def test_a_seed_is_a_pack(robot):
