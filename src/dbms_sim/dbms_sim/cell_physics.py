@@ -182,7 +182,8 @@ class Cells:
         self._resistances: tuple[FloatArray, ...] = tuple(self._maps[[0, 1, 3]])
         self._keep_dt = math.nan
         if self._self_discharge:
-            pace = np.exp2((temperature - REFERENCE) / 10.0)
+            # The law ends where a cell burns: it would empty it, and beyond, within a step.
+            pace = np.exp2((np.minimum(temperature, 100.0) - REFERENCE) / 10.0)
             self._leak = pace * self.capacity * (3600.0 * self._self_discharge)
 
     def prepare(self, dt: float) -> Step:

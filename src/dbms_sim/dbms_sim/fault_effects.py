@@ -220,6 +220,23 @@ def _insulation(world: 'World', fault: Fault, now: float) -> Effect:
     return Effect(lambda: setattr(sensor, 'insulation', healthy))
 
 
+def _fuse(world: 'World', fault: Fault, now: float) -> Effect:
+    path, index = _feed(world, fault).path, _string(world, fault)
+    path.open[index] = True
+    return Effect(lambda: path.open.__setitem__(index, False))
+
+
+def _busbar(world: 'World', fault: Fault, now: float) -> Effect:
+    path, index = _feed(world, fault).path, _string(world, fault)
+    more = fault.number('resistance')
+    path.resistance[index] += more
+    return Effect(lambda: path.resistance.__setitem__(index, path.resistance[index] - more))
+
+
+def _string(world: 'World', fault: Fault) -> int:
+    return [string.name for string in world.pack.strings].index(fault.place.name)
+
+
 def _contact(change: Callable[[Contactor, Fault | None], None]) -> Callable[..., Effect]:
     def build(world: 'World', fault: Fault, now: float) -> Effect:
         contactor = _unit(world, fault).contactors[str(fault.values['contactor']).capitalize()]
@@ -275,15 +292,18 @@ def _runaway(world: 'World', fault: Fault, now: float) -> Effect:
     starts = starts + feed.position
     peak = fault.number('peak')
     power = fault.number('rate') * pack.cell.heat_capacity * pack.parallel
-    collapsed = COLLAPSE_RATE * pack.cell.capacity * pack.parallel / pack.cell.voltage_nominal
+    melted = np.zeros(module.cells, dtype=bool)
     short, heat = np.zeros(pack.cells), np.zeros(pack.cells)
 
     def step(now: float, position: float) -> None:
         temperature = feed.plant.temperature[cells]
         burning = position >= starts
         heat[cells] = np.where(burning & (temperature < peak), power, 0.0)
-        melted = burning & (temperature >= min(COLLAPSE_AT, peak - 1.0))
-        short[cells] = np.where(melted, collapsed, short[cells])
+        melted[burning & (temperature >= min(COLLAPSE_AT, peak - 1.0))] = True
+        # A cell that is burnt out has little left to give: only its voltage goes on falling.
+        rate = np.where(feed.plant.soc[cells] > 0.02, COLLAPSE_RATE, 0.01 * COLLAPSE_RATE)
+        collapsed = rate * feed.plant.capacity[cells] / pack.cell.voltage_nominal
+        short[cells] = np.where(melted, collapsed, 0.0)
 
     return Effect(lambda: None, step, short=short, heat=heat)
 
@@ -326,6 +346,8 @@ _BUILDERS: Mapping[str, Callable[['World', Fault, float], Effect]] = {
     'coil_fault': _unit_switch('coil_fault'),
     'supply_low': _unit_switch('supply_low'),
     'interlock_open': _unit_switch('interlock_open'),
+    'fuse_open': _fuse,
+    'busbar_loose': _busbar,
     'precharge_open': _unit_switch('resistor_open'),
     'insulation_low': _insulation,
 }

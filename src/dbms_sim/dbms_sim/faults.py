@@ -214,6 +214,11 @@ KINDS: Mapping[str, FaultKind] = {
         ),
         FaultKind('coil_fault', ('string',), 'the unit reports a faulty coil'),
         FaultKind('supply_low', ('string',), 'the unit reports that its supply is low'),
+        FaultKind('fuse_open', ('string',), 'the fuse of the string has blown'),
+        FaultKind(
+            'busbar_loose', ('string',), 'a joint of the string with more resistance',
+            (_number('resistance', 0.01, 'Ohm', 0.0, 10.0),),
+        ),
         FaultKind('precharge_open', ('string',), 'the precharge resistor is open'),
         FaultKind(
             'insulation_low', ('string',), 'a current path from the string to the chassis',

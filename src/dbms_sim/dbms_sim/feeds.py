@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dbms_pack.model import CellModel, Pack
-from dbms_sim.link import Contacts, Link
+from dbms_sim.link import CONTACT_RESISTANCE, Contacts, Link
 from dbms_sim.loads import Load, Obeying, PackView
 from dbms_sim.plant import Plant
 from dbms_sim.playback import Recording
+from dbms_sim.string_path import StringPath
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -80,6 +81,8 @@ class ModelFeed:
         self._plant = Plant(pack, initial_soc, seed, cell=cell)
         self._load = load
         self._link = Link(pack.cell.voltage_nominal * pack.strings[0].cells)
+        self.path = StringPath(pack)
+        self.path_resistance: FloatArray = np.full(len(pack.strings), np.inf)  # Ohm, to the link
         self._load_current = 0.0
         self._limits = (0.0, 0.0)  # A, charge and discharge
         self._limits_left = 0.0  # s of wall time for which they are valid
@@ -111,7 +114,7 @@ class ModelFeed:
 
     @property
     def string_voltages(self) -> FloatArray:
-        return self._plant.string_voltages
+        return self._plant.string_voltages + self.currents * self.path.resistance
 
     @property
     def link_voltage(self) -> float:
@@ -124,12 +127,14 @@ class ModelFeed:
         self._limits_left -= dt
         count, part = _steps(dt * time_scale)
         for _ in range(count):
-            self._load_current = self._demand() if contacts.any_main else 0.0
+            live = contacts.without(self.path.open)
+            self._load_current = self._demand() if live.any_main else 0.0
             step = self._plant.prepare(part)
             emf, resistance = self._plant.sources(step)
-            self.currents = self._link.solve(
-                dt / count, contacts, emf, resistance, self._load_current
-            )
+            resistance = resistance + self.path.resistance
+            self.path_resistance = resistance + CONTACT_RESISTANCE
+            self.currents = self._link.solve(dt / count, live, emf, resistance, self._load_current)
+            self.path.step(self.currents, part)
             self._plant.advance(step, self.currents, self._bleed(bleeding))
             self.position += part
         return []

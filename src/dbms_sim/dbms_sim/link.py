@@ -31,6 +31,10 @@ class Contacts:
         """Whether a string feeds the link without a resistor."""
         return bool(self.main.any())
 
+    def without(self, cut: BoolArray) -> 'Contacts':
+        """Return the contacts with the strings of `cut` (strings,) off the link."""
+        return Contacts(self.main & ~cut, self.precharge & ~cut)
+
 
 class Link:
     """The capacitor, the resistors and the load of a pack of that `voltage`."""

@@ -26,6 +26,7 @@ from dbms_sim.faults import Fault, FaultError, check_fault
 from dbms_sim.feeds import Feed, ModelFeed
 from dbms_sim.link import Contacts
 from dbms_sim.listener import Listener
+from dbms_sim.string_path import WELDING_CURRENT, ContactorWear
 from dbms_sim.wire import Frame
 
 MAX_STALL = 1.0  # s: a longer gap between two steps is not simulated
@@ -81,6 +82,7 @@ class World:
         self._faults: dict[tuple[str, str, str], tuple[Fault, Effect]] = {}
         self._bleeding_bits = dict.fromkeys(self.boards, 0)
         self._closed = {name: unit.closed for name, unit in self.units.items()}
+        self._wear = [ContactorWear(one.contactors.break_current) for one in pack.strings]
         self._main = np.zeros(len(pack.strings), dtype=bool)
 
     def step(self, now: float) -> list[Frame]:
@@ -90,10 +92,11 @@ class World:
         frames: list[Frame] = []
         for unit in self.units.values():
             frames += unit.step(now)
-        self._report_contactors()
+        self._report_contactors(now)
         self._see_bleeding(now)
         for text in self._advance(dt, now):
             self._tell(text)
+        self._see_fuses(now)
         feed = self.feed
         strings, currents = feed.string_voltages, feed.currents
         for index, sensor in enumerate(self.sensors.values()):
@@ -227,11 +230,13 @@ class World:
             self._tell(f'stood still for {elapsed:.1f} s: {MAX_STALL:g} s of it are simulated')
         return min(elapsed, MAX_STALL)
 
-    def _report_contactors(self) -> None:
+    def _report_contactors(self, now: float) -> None:
         for index, (name, unit) in enumerate(self.units.items()):
             if unit.closed == self._closed[name]:
                 continue
             joined = unit.main_closed and not self._main[index]
+            left = self._main[index] and not unit.main_closed
+            before = self._closed[name]
             self._main[index] = unit.main_closed
             self._closed[name] = unit.closed
             why = ', lease ran out' if unit.lease_expired else ''
@@ -239,6 +244,31 @@ class World:
             gap = abs(float(self.feed.string_voltages[index]) - self.feed.link_voltage)
             if joined and gap > INRUSH_VOLTAGE:
                 self._tell(f'string {name}: INRUSH, closed onto a link {gap:.1f} V away')
+                self._inrush(index, gap, 'minus' if 'plus' in before else 'plus', now)
+            elif left:
+                self._break(index, 'minus' if 'plus' in unit.closed else 'plus', now)
+
+    def _inrush(self, index: int, gap: float, contactor: str, now: float) -> None:
+        feed, string = self.feed, self.pack.strings[index].name
+        if isinstance(feed, ModelFeed) and gap > WELDING_CURRENT * feed.path_resistance[index]:
+            self.inject('contactor_welded', string, {'contactor': contactor}, now)
+
+    def _break(self, index: int, contactor: str, now: float) -> None:
+        string, wear = self.pack.strings[index].name, self._wear[index]
+        current = float(self.feed.currents[index])
+        if wear.breaks(current):
+            self._tell(f'string {string}: ARC, {contactor} opened under {current:.0f} A')
+            if wear.wear >= 1.0:
+                wear.wear = 0.0  # of the new contactor, if this one is mended
+                self.inject('contactor_welded', string, {'contactor': contactor}, now)
+
+    def _see_fuses(self, now: float) -> None:
+        if not isinstance(self.feed, ModelFeed) or not self.feed.path.open.any():
+            return
+        known = {str(fault.place) for fault in self.faults if fault.kind.name == 'fuse_open'}
+        for string, blown in zip(self.pack.strings, self.feed.path.open, strict=True):
+            if blown and string.name not in known:
+                self.inject('fuse_open', string.name, now=now)
 
     def _see_bleeding(self, now: float) -> None:
         for name, board in self.boards.items():

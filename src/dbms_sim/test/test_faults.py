@@ -197,12 +197,13 @@ def test_thermal_runaway_spreads_to_the_neighbours_and_collapses_the_voltage(rob
     rig.world.inject('thermal_runaway', 'm1:4', {'rate': 20, 'delay': 30})
     plant = rig.world.feed.plant
     rig.run(2.0)
-    assert plant.temperature[3] > 200.0
+    assert plant.temperature[3] > 150.0
     assert rig.world.feed.voltages[3] < 0.7 * voltage[3]
     assert (plant.temperature[[0, 6]] < 100.0).all()
     rig.run(5.0)
     assert (plant.temperature[2:5] > 150.0).all()
     assert (plant.temperature[7:] < 40.0).all()
+    assert (plant.temperature > 0.0).all()
     assert np.isfinite(rig.world.feed.voltages).all()
 
 

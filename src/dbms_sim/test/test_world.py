@@ -178,8 +178,8 @@ def test_bleeding_discharges_those_cells_until_its_lease_ends(robot):
     assert decoded(frames, 0x40C, 2)[-1][1]['Bleeding'] == 0
     frames = controller.run(0.3)
     assert decoded(frames, 0x40C, 1)[-1][1]['Bleeding'] == 0
-    lower = world.feed.plant.soc < before
-    assert lower.nonzero()[0].tolist() == [0, 2]
+    lost = before - world.feed.plant.soc  # all cells lose a little by themselves
+    assert (lost > 1e-6).nonzero()[0].tolist() == [0, 2]
 
 
 def test_a_silent_board_says_nothing_and_the_others_go_on(robot):
