@@ -13,7 +13,7 @@ from .process import StepFailed, tail
 # Commands of dbms_bringup: they run in the environment, and print their own --help.
 SYSTEM_COMMANDS = (
     'up', 'status', 'check', 'connect', 'disconnect', 'reset', 'bench', 'scenario',
-    'estimate', 'hub',
+    'estimate', 'identify', 'hub',
 )  # fmt: skip
 
 HELP = """\
@@ -33,6 +33,7 @@ Run
   scenario [FILE...]   run scenarios on a simulated pack and judge what happens
   estimate             the SOC over a recording of one cell, with its uncertainty
   hub                  a CAN hub on TCP, for processes that share a virtual bus
+  identify             make a cell file from laboratory measurements
   bench                measure latency, load and accuracy on this machine
 
 Develop

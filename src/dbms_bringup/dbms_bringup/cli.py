@@ -53,6 +53,7 @@ COMMANDS: dict[str, Run] = {
     'status': _module('dbms_monitor.status'),
     'check': _module('dbms_pack.cli'),
     'estimate': _module('dbms_estimation.estimate_cli'),
+    'identify': _module('dbms_estimation.identify_cli'),
     'hub': _module('dbms_sim.socketcand_server'),
     'scenario': _module('dbms_bringup.scenarios'),
     'bench': bench,

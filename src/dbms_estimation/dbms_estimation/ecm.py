@@ -45,6 +45,8 @@ class CellTables:
         gap = np.broadcast_to(cell.hysteresis_voltage, cell.ocv_soc.shape)
         self._hysteresis = np.interp(self._grid, cell.ocv_soc, gap)
         self._hysteresis_soc = cell.hysteresis_soc
+        self._capacities = (cell.capacities[0], cell.capacities[1] / cell.capacity)
+        self._model_errors = cell.model_errors
         self._temperatures = np.asarray(cell.temperatures, dtype=float)
         self._ranks = np.arange(len(self._temperatures), dtype=float)
         scaled = (
@@ -74,6 +76,16 @@ class CellTables:
         index, fraction = self._place(soc)
         low = self._hysteresis.take(index)
         return low + fraction * (self._hysteresis.take(index + 1) - low)
+
+    def capacity(self, temperature: FloatArray) -> FloatArray | float:
+        """Return the capacity at a temperature as a share of the rated one."""
+        return np.interp(temperature, *self._capacities) if len(self._capacities[0]) else 1.0
+
+    def model_error(self, temperature: FloatArray, otherwise: float) -> FloatArray:
+        """Return the error of the model in V at a temperature; `otherwise` where it is unknown."""
+        if not len(self._model_errors[0]):
+            return np.full(len(temperature), otherwise)
+        return np.interp(temperature, *self._model_errors)
 
     def turned(self, hysteresis: FloatArray, gained: FloatArray) -> FloatArray:
         """Return the hysteresis state, -1..1, after the SOC has gone up by `gained`."""

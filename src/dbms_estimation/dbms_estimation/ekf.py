@@ -32,12 +32,15 @@ class FilterOptions:
     """What the filter assumes about the errors of sensors and model."""
 
     voltage_noise: float = 0.002  # V, white noise of one reading
-    model_error: float = 0.006  # V, error of the OCV table at one SOC
-    model_error_soc: float = 0.10  # change of SOC after which that error is another one
-    model_error_time: float = 20000.0  # s, the same without any change of SOC
-    quick_error: float = 0.004  # V, error of the circuit that changes soon
-    quick_error_time: float = 60.0  # s, over which it stays the same
-    impedance_error: float = 0.15  # relative, of R0, R1 and R2
+    model_error: float = 0.010  # V, error of the model, where the cell file does not tell
+    offset_share: float = 0.5  # how much of it is an error of the OCV table at one SOC
+    model_error_soc: float = 0.3  # change of SOC after which that error is another one
+    model_error_time: float = 1e6  # s, the same without any change of SOC
+    hysteresis_error: float = 0.4  # of half the gap between the OCVs of both directions
+    drift_time: float = 900.0  # s, over which back and forth cancel out
+    quick_share: float = 0.4  # how much of it changes soon: error of the circuit
+    quick_error_time: float = 200.0  # s, over which that stays the same
+    impedance_error: float = 0.1  # relative, of R0, R1 and R2
     blind_impedance_error: float = 1.0  # the same where no temperature is measured
     current_bias: float = 0.005  # offset of the current sensor, in units of capacity per hour
     current_bias_time: float = 1e5  # s, over which it stays the same
@@ -46,6 +49,7 @@ class FilterOptions:
     unknown_current: float = 1.0  # in units of capacity per hour, where none is measured
     start_voltage_error: float = 0.020  # V, what a cell at rest may be off its OCV
     start_sigma: float = 0.02  # smallest sigma of a start from OCV
+    past_current: float = 0.5  # before the start, in units of capacity per hour
     gate: float = 5.0  # sigmas of innovation above which a reading is not believed
     gate_patience: float = 30.0  # s of that, after which the SOC is doubted instead
     frozen: float = 0.010  # V the voltage should have moved while the reading stood still
@@ -71,8 +75,9 @@ class CellFilter:
         """Take the capacity of a cell in Ah and the offset error of its current sensor in A."""
         self.options = options or FilterOptions()
         self._tables = tables
-        self._charge_of_full = capacity * 3600.0
         self._one_c = capacity
+        self._charge_of_full: FloatArray | float = capacity * 3600.0
+        self._model_error: FloatArray = np.full(cells, self.options.model_error)
         least = self.options.current_bias * capacity
         self._bias_size = np.maximum(np.broadcast_to(current_offset, (cells,)), least)
         self.started = np.zeros(cells, dtype=bool)
@@ -85,6 +90,7 @@ class CellFilter:
         self.covariance = np.zeros((STATES, STATES, cells))
         self.expected: FloatArray = np.full(cells, np.nan)
         self.innovation: FloatArray = np.full(cells, np.nan)
+        self._drift: FloatArray = np.zeros(cells)  # SOC per s, slow
         self._gated = np.zeros(cells)  # s without a believed reading
         self._seen = np.full(cells, np.nan)  # V, the last reading that was a new one
         self._seen_current = np.zeros(cells)
@@ -140,9 +146,16 @@ class CellFilter:
         self.bias[where] = self.offset[where] = self.hysteresis[where] = 0.0
         self.covariance[:, :, where] = 0.0
         self.covariance[_SOC, _SOC][where] = np.square(sigma[where])
-        self.covariance[_V1, _V1][where] = self.covariance[_V2, _V2][where] = 1e-6
+        self._drift[where] = 0.0
+        # What flowed before is not known: something may be left in the RC pairs.
+        z, _ = self._impedance(np.clip(self.soc, 0, 1), np.full(len(self.soc), np.nan))
+        past = self.options.past_current * self._one_c
+        self.covariance[_V1, _V1][where] = (np.square(z.r1 * past) + 1e-6)[where]
+        self.covariance[_V2, _V2][where] = (np.square(z.r2 * past) + 1e-6)[where]
         self.covariance[_BIAS, _BIAS][where] = np.square(self._bias_size[where])
-        self.covariance[_OFFSET, _OFFSET][where] = self.options.model_error**2
+        # Which way the cell came here is not known: the OCV may be on either side.
+        size = np.hypot(self._offset_size(), self._tables.hysteresis(self.soc))
+        self.covariance[_OFFSET, _OFFSET][where] = np.square(size[where])
         self.started |= where
         self._gated[where] = 0.0
         self._seen[where] = np.nan
@@ -167,8 +180,15 @@ class CellFilter:
         moving = self.started & (dt > 0)
         dt = np.where(moving, dt, 0.0)
         z, error = self._impedance(self.soc, temperature)
+        self._adapt(temperature)
         self._predict(z, error, dt, np.where(moving, charge, 0.0), np.where(moving, blind, 0.0))
         self._correct(z, error, moving, dt, voltage, current)
+
+    def _adapt(self, temperature: FloatArray) -> None:
+        """Take over what of capacity and error depends on temperature alone."""
+        known = np.where(np.isfinite(temperature), temperature, 25.0)
+        self._charge_of_full = 3600.0 * self._one_c * self._tables.capacity(known)
+        self._model_error = self._tables.model_error(known, self.options.model_error)
 
     def _impedance(self, soc: FloatArray, temperature: FloatArray) -> tuple[Impedance, FloatArray]:
         """Return the impedance and its relative error."""
@@ -190,8 +210,12 @@ class CellFilter:
         current = charge / np.maximum(dt, _TINY)
         gained = charge / self._charge_of_full
         travelled = np.abs(gained)
+        # Back and forth brings the same OCV error back: only the way made good counts.
+        held = np.exp(-dt / options.drift_time)
+        self._drift = held * self._drift + (1 - held) * gained / np.maximum(dt, _TINY)
+        net = np.abs(self._drift) * dt
         a1, a2 = np.exp(-dt / z.tau1), np.exp(-dt / z.tau2)
-        kept = np.exp(-travelled / options.model_error_soc - dt / options.model_error_time)
+        kept = np.exp(-net / options.model_error_soc - dt / options.model_error_time)
         held = np.exp(-dt / options.current_bias_time)
         # The transition: decays, and what a step of the bias does to charge and RC pairs.
         decay = np.stack([np.ones_like(dt), a1, a2, held, kept])
@@ -213,12 +237,17 @@ class CellFilter:
             p[k, k] += (1 - a * a) * (np.square(error * r * current) + np.square(r * unknown))
         p[_SOC, _SOC] += options.gain_error**2 * options.gain_error_soc * travelled
         p[_BIAS, _BIAS] += (1 - held * held) * np.square(self._bias_size)
-        p[_OFFSET, _OFFSET] += (1 - kept * kept) * options.model_error**2
+        p[_OFFSET, _OFFSET] += (1 - kept * kept) * np.square(self._offset_size())
         if blind.any():
             self._spread(unknown * blind / self._charge_of_full)
         self._bound()
         self.hysteresis = self._tables.turned(self.hysteresis, gained)
         self._moved += gained
+
+    def _offset_size(self) -> FloatArray:
+        options = self.options
+        turned = options.hysteresis_error * self._tables.hysteresis(self.soc)
+        return np.hypot(options.offset_share * self._model_error, turned)
 
     def _spread(self, soc: FloatArray) -> None:
         """Widen sigma by `soc`: a current that is not known may be the same all the time.
@@ -260,7 +289,9 @@ class CellFilter:
         h = np.stack([slope, one, one, -z.r0, one])
         ph = (p * h).sum(axis=1)
         expected = (h * ph).sum(axis=0)
-        circuit = np.square(error * (z.r0 + z.r1 + z.r2) * load) + options.quick_error**2
+        circuit = np.square(error * (z.r0 + z.r1 + z.r2) * load) + np.square(
+            options.quick_share * self._model_error
+        )
         white = options.voltage_noise**2
         gate = options.gate**2 * (expected + circuit + white)
         believed = measured & (np.square(innovation) <= gate)

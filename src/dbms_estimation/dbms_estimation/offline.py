@@ -24,7 +24,7 @@ from .ekf import FilterOptions
 from .pack_estimator import PackEstimator
 from .records import Record
 
-INITIAL_SIGMA = 0.15  # of an SOC that somebody says: what comes of a display or a guess
+INITIAL_SIGMA = 0.3  # of an SOC that somebody says: what comes of a display or a guess
 LONGEST_PERIOD = 600.0  # s between rows of a recording
 
 

@@ -121,7 +121,11 @@ class Oracle:
         o = FilterOptions()
         self.x = np.array([soc, 0.0, 0.0, 0.0, 0.0])
         self.bias = max(0.02, o.current_bias * CELL.capacity)
-        self.p = np.diag([sigma**2, 1e-6, 1e-6, self.bias**2, o.model_error**2])
+        self.offset = o.offset_share * o.model_error
+        past = o.past_current * CELL.capacity
+        left = [(self.bilinear(table, 25.0) * past) ** 2 + 1e-6 for table in (CELL.r1, CELL.r2)]
+        self.p = np.diag([sigma**2, *left, self.bias**2, self.offset**2])
+        self.drift = 0.0
 
     def step(self, dt: float, current: float, voltage: float, temperature: float) -> None:
         o = FilterOptions()
@@ -131,7 +135,10 @@ class Oracle:
         r = np.array([r1, r2])
         full = 3600 * CELL.capacity
         gained = abs(current - self.x[3]) * dt / full
-        kept = np.exp(-gained / o.model_error_soc - dt / o.model_error_time)
+        slow = np.exp(-dt / o.drift_time)
+        self.drift = slow * self.drift + (1 - slow) * (current - self.x[3]) / full
+        net = abs(self.drift) * dt
+        kept = np.exp(-net / o.model_error_soc - dt / o.model_error_time)
         held = np.exp(-dt / o.current_bias_time)
         load = current - self.x[3]
         f = np.diag([1.0, *a, held, kept])
@@ -140,12 +147,14 @@ class Oracle:
         self.x[:3] += np.array([dt / full, *((1 - a) * r)]) * current
         rc = (1 - a**2) * (o.impedance_error * r * load) ** 2
         q = [o.gain_error**2 * o.gain_error_soc * gained, *rc]
-        q += [(1 - held**2) * self.bias**2, (1 - kept**2) * o.model_error**2]
+        q += [(1 - held**2) * self.bias**2, (1 - kept**2) * self.offset**2]
         self.p = f @ self.p @ f.T + np.diag(q)
         soc = self.x[0]
         slope = (ocv_extended(soc + 0.01) - ocv_extended(soc - 0.01)) / 0.02
         h = np.array([slope, 1.0, 1.0, -r0, 1.0])
-        circuit = o.quick_error**2 + (o.impedance_error * (r0 + r1 + r2) * current) ** 2
+        circuit = (o.quick_share * o.model_error) ** 2 + (
+            o.impedance_error * (r0 + r1 + r2) * current
+        ) ** 2
         noise = o.voltage_noise**2 + circuit * max(o.quick_error_time / dt, 1.0)
         k = self.p @ h / (h @ self.p @ h + noise)
         expected = ocv_extended(soc) + r0 * (current - self.x[3])

@@ -111,6 +111,7 @@ def _cell(data: Data, path: Path) -> CellModel:
         thermal_resistance=float(thermal['resistance']),
         path=path,
         **{name: table(values) for name, values in data['impedance'].items()},
+        **_optional(data),
         **_cell_options(data, table),
     )
 
@@ -129,6 +130,22 @@ def _cell_options(data: Data, table: Callable[[Any], Any]) -> dict[str, Any]:
         wear = {name: float(value) for name, value in data['ageing'].items()}
         options['ageing'] = AgeingModel(**wear)
     return options
+
+
+def _optional(data: Data) -> dict[str, Any]:
+    """Return what a cell file may leave out."""
+    result: dict[str, Any] = {}
+    if 'hysteresis' in data:
+        result['hysteresis_voltage'] = np.array(data['hysteresis']['voltage'], dtype=float)
+        result['hysteresis_soc'] = float(data['hysteresis']['soc'])
+    for field, key, value in (
+        ('capacities', 'capacity_by_temperature', 'capacity'),
+        ('model_errors', 'model_error', 'voltage'),
+    ):
+        if key in data:
+            names = ('temperatures', value)
+            result[field] = tuple(np.array(data[key][name], dtype=float) for name in names)
+    return result
 
 
 def _pack(data: Data, cell: CellModel, path: Path, digest: str) -> Pack:

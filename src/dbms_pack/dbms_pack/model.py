@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+_NO_TABLE = (np.zeros(0), np.zeros(0))
 
 
 class Level(IntEnum):
@@ -76,6 +77,9 @@ class CellModel:
     neighbour_resistance: float = math.inf  # K/W, between neighbours in a module
     self_discharge: float = 0.0  # part of the capacity in 30 days at 25 degC
     ageing: AgeingModel = AgeingModel()
+    # (degC, Ah), (degC, V): empty where one capacity does and where the error is not known
+    capacities: tuple[FloatArray, FloatArray] = _NO_TABLE
+    model_errors: tuple[FloatArray, FloatArray] = _NO_TABLE
 
 
 @dataclass(frozen=True)

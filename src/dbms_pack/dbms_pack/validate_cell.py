@@ -19,6 +19,7 @@ def check_cell(document: Document, data: Data) -> list[Problem]:
         *_check_voltages(document, data),
         *_check_ocv(document, data),
         *_check_impedance(document, data),
+        *_check_optional(document, data),
     ]
 
 
@@ -77,6 +78,21 @@ def _check_impedance(document: Document, data: Data) -> Iterator[Problem]:
             if socs is not None and row is not None and len(row) != len(socs):
                 allowed = f'{len(socs)}, one per SOC'
                 yield document.problem((*key, index), f'{len(row)} values', allowed)
+
+
+def _check_optional(document: Document, data: Data) -> Iterator[Problem]:
+    points, gap = (data.get('ocv') or {}).get('soc'), data.get('hysteresis') or {}
+    if points and gap.get('voltage') and len(gap['voltage']) != len(points):
+        found = f'{len(gap["voltage"])} voltages'
+        allowed = f'{len(points)}, one per SOC point of ocv'
+        yield document.problem(('hysteresis', 'voltage'), found, allowed)
+    for name, value in (('capacity_by_temperature', 'capacity'), ('model_error', 'voltage')):
+        table = data.get(name) or {}
+        places, values = table.get('temperatures'), table.get(value)
+        yield from _check_ascending(document, (name, 'temperatures'), places)
+        if places and values and len(places) != len(values):
+            allowed = f'{len(places)}, one per temperature'
+            yield document.problem((name, value), f'{len(values)} values', allowed)
 
 
 def _check_ascending(

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""R0 and two RC pairs over SOC and temperature, by one linear least squares fit over all files.
+
+For given time constants the terminal voltage is linear in the resistances at the nodes of a grid
+over temperature and SOC: the current is weighted with each node's hat function and filtered. All
+files of a cell go into one set of normal equations, each with the same weight, beside a small
+correction of the OCV. Between temperatures a resistance follows Arrhenius' law. Resistances are
+kept positive, and smooth where the data say nothing.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dbms_pack.model import FloatArray
+
+from .laboratory import Measurement
+from .ocv import Ocv, rising
+
+SOCS = np.array([0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
+ARRHENIUS = 3500.0  # K, typical of lithium-ion cells; only shapes what is between two nodes
+LONGEST_WEIGHT = 10.0  # s, for which a row counts at most: long rests do not drown the load
+COLDEST = -30.0  # degC, of the tables
+_LEAST = 1e-5  # Ohm
+_CORRECTIONS = np.linspace(0.0, 1.0, 26).astype(np.float64)
+# V: in the middle the slow legs are right; at the ends they hold what a slow current adds.
+_CORRECTION_SIGMA = 0.006 + 0.012 * np.exp(-np.minimum(_CORRECTIONS, 1 - _CORRECTIONS) / 0.03)
+
+
+@dataclass
+class CircuitFit:
+    """Normal equations, filled by `add` and solved by `solve`."""
+
+    ocv: Ocv
+    capacity: float
+    temperatures: FloatArray
+    taus: tuple[float, float] = (40.0, 1200.0)
+    hysteresis_soc: float = 0.05
+    solution: FloatArray = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        self._nodes = len(self.temperatures) * len(SOCS)
+        self._count = 3 * self._nodes + len(_CORRECTIONS)
+        self._matrix = np.zeros((self._count, self._count))
+        self._right = np.zeros(self._count)
+
+    def add(self, m: Measurement, soc: FloatArray) -> None:
+        """Take a file, with the SOC of each of its rows, into account."""
+        design, rest, weight = self._design(m, soc)
+        weight = weight / weight.sum()
+        self._matrix += design.T @ (design * weight[:, None])
+        self._right += design.T @ (weight * rest)
+
+    def solve(self) -> None:
+        """Find the resistances."""
+        matrix, low = self._matrix.copy(), np.full(self._count, -np.inf)
+        self._smooth(matrix)
+        low[: 3 * self._nodes] = _LEAST
+        self.solution = _bounded(matrix, self._right, low)
+
+    def tables(self, temperatures: FloatArray) -> FloatArray:
+        """Return R0, R1, R2 in Ohm, shape (3, len(temperatures), len(SOCS))."""
+        nodes = self.solution[: 3 * self._nodes].reshape(3, len(self.temperatures), len(SOCS))
+        return np.einsum('tn,knj->ktj', self._along_temperature(temperatures), nodes)
+
+    def corrected_ocv(self) -> FloatArray:
+        """Return the OCV with its correction at the points of `ocv.soc`."""
+        most = 4.0 * _CORRECTION_SIGMA
+        found = np.clip(self.solution[3 * self._nodes :], -most, most)
+        return rising(self.ocv.voltage + np.interp(self.ocv.soc, _CORRECTIONS, found))
+
+    def residual(self, m: Measurement, soc: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return what the model leaves unexplained in V, and the weight of each row."""
+        design, rest, weight = self._design(m, soc)
+        return rest - design @ self.solution, weight
+
+    def _along_temperature(self, temperature: FloatArray) -> FloatArray:
+        nodes = self.temperatures
+        kelvin = np.clip(temperature, COLDEST, nodes[-1] + 10.0)[:, None] + 273.15
+        return hats(temperature, nodes) * np.exp(ARRHENIUS * (1 / kelvin - 1 / (nodes + 273.15)))
+
+    def _design(
+        self, m: Measurement, soc: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        dt = np.diff(m.time, prepend=m.time[0])
+        mean = np.r_[m.current[0], 0.5 * (m.current[1:] + m.current[:-1])]
+        # Where rows are missing the counter tells the current better than the rows at the ends.
+        counted = np.diff(m.charge, prepend=m.charge[0]) * 3600.0 / np.maximum(dt, 1e-9)
+        mean = np.where(dt > 30.0, counted, mean)
+        share = self._along_temperature(m.temperature)[:, :, None] * hats(soc, SOCS)[:, None, :]
+        share = share.reshape(len(soc), -1)
+        driven = share * mean[:, None]
+        slow = [filtered(dt, driven, tau) for tau in self.taus]
+        columns = [share * m.current[:, None], *slow, hats(soc, _CORRECTIONS)]
+        turned = hysteresis(soc, self.hysteresis_soc)
+        known = np.interp(soc, self.ocv.soc, self.ocv.voltage)
+        known += np.interp(soc, self.ocv.soc, self.ocv.gap) * turned
+        return np.concatenate(columns, axis=1), m.voltage - known, np.clip(dt, 0, LONGEST_WEIGHT)
+
+    def _smooth(self, matrix: FloatArray) -> None:
+        """Add what is expected without data: little change of slope, small corrections."""
+        count, scale = len(SOCS), self.capacity**2
+        bend = np.diff(np.eye(count), 2, axis=0)
+        along = 1e-3 * scale * bend.T @ bend + 3e-7 * scale * np.eye(count)
+        for first in range(0, 3 * self._nodes, count):
+            matrix[first : first + count, first : first + count] += along
+        for pair in range(3):
+            for node in range(self._nodes - count):
+                a = pair * self._nodes + node
+                change = np.array([2.0, -1.0])  # half as much where it is one node warmer
+                places = np.ix_([a + count, a], [a + count, a])
+                matrix[places] += 1e-5 * scale * np.outer(change, change)
+        step = np.diff(np.eye(len(_CORRECTIONS)), axis=0)
+        small = (np.eye(len(_CORRECTIONS)) + 3.0 * step.T @ step) * 1e-5
+        small /= np.outer(_CORRECTION_SIGMA, _CORRECTION_SIGMA)
+        matrix[3 * self._nodes :, 3 * self._nodes :] += small
+
+
+def hats(x: FloatArray, nodes: FloatArray) -> FloatArray:
+    """Return the weights of linear interpolation, shape (len(x), len(nodes))."""
+    if len(nodes) == 1:
+        return np.ones((len(x), 1))
+    x = np.clip(x, nodes[0], nodes[-1])
+    below = np.clip(np.searchsorted(nodes, x, side='right') - 1, 0, len(nodes) - 2)
+    way = (x - nodes[below]) / (nodes[below + 1] - nodes[below])
+    result = np.zeros((len(x), len(nodes)))
+    rows = np.arange(len(x))
+    result[rows, below], result[rows, below + 1] = 1.0 - way, way
+    return result
+
+
+def filtered(dt: FloatArray, driven: FloatArray, tau: float) -> FloatArray:
+    """Return each column after a first-order lag of tau s."""
+    kept = np.exp(-dt / tau)
+    result, state = np.empty_like(driven), np.zeros(driven.shape[1])
+    for k, (a, row) in enumerate(zip(kept, driven, strict=True)):
+        state = a * state + (1 - a) * row
+        result[k] = state
+    return result
+
+
+def hysteresis(soc: FloatArray, span: float) -> FloatArray:
+    """Return the hysteresis state -1..1 along a history of SOC that begins after a charge."""
+    gained = np.diff(soc, prepend=soc[0])
+    kept, signs = np.exp(-np.abs(gained) / span), np.sign(gained)
+    state, result = 1.0, np.empty(len(soc))
+    for k, (a, sign) in enumerate(zip(kept, signs, strict=True)):
+        state = a * state + (1 - a) * sign
+        result[k] = state
+    return result
+
+
+def _bounded(matrix: FloatArray, right: FloatArray, low: FloatArray) -> FloatArray:
+    """Minimise x'Ax/2 - b'x with x >= low by coordinate descent."""
+    x = np.maximum(np.linalg.lstsq(matrix, right, rcond=None)[0], low)
+    slope = matrix @ x - right
+    for _ in range(3000):
+        largest = 0.0
+        for k in range(len(x)):
+            step = max(x[k] - slope[k] / matrix[k, k], low[k]) - x[k]
+            if step:
+                slope += matrix[:, k] * step
+                x[k] += step
+                largest = max(largest, abs(step))
+        if largest < 1e-7:
+            break
+    return x

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From measurements to a cell model, and how far the model is off them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dbms_pack.model import FloatArray
+
+from .circuit import COLDEST, SOCS, CircuitFit
+from .laboratory import Measurement
+from .ocv import Ocv
+
+FULL = 0.93  # SOC by its first voltage from which on a file is taken to begin full
+REST_CURRENT = 0.02  # per capacity, 1/h
+REST = 1500.0  # s, after which a rest tells the OCV
+_CAPACITIES = np.linspace(0.8, 1.1, 151)  # of the nominal one, that are tried
+MOST = 1.0  # Ohm, in a cell file
+_STEP = 5.0  # K between the rows of the tables
+
+
+@dataclass(frozen=True)
+class Residual:
+    """How well one file is explained."""
+
+    measurement: Measurement
+    soc: FloatArray
+    error: FloatArray  # V
+    rms: float  # V, weighted with time
+
+
+@dataclass(frozen=True)
+class Identified:
+    """A cell model and its residuals."""
+
+    ocv: Ocv
+    voltage: FloatArray  # V, corrected, at ocv.soc
+    fit: CircuitFit
+    temperatures: FloatArray  # of the tables
+    tables: FloatArray  # Ohm, (3, temperatures, SOCS)
+    capacities: dict[float, float]  # Ah at degC; empty where one does for all
+    errors: dict[float, float]  # V at degC, RMS of the residuals
+    residuals: tuple[Residual, ...]
+
+
+def identify(
+    ocv: Ocv,
+    pulses: Sequence[Measurement],
+    cycles: Sequence[Measurement],
+    match_capacity: bool,
+) -> Identified:
+    """Fit the circuit to all files at once."""
+    files = [discharge_of(m) for m in (*pulses, *cycles)]
+    places = sorted({rounded(m) for m in pulses or files})
+    capacities = {}
+    if match_capacity:
+        for m in pulses:
+            capacities[rounded(m)] = matched_capacity(discharge_of(m), ocv)
+    fit = CircuitFit(ocv, ocv.capacity, np.array(places))
+    socs = [soc_of(m, ocv, capacities) for m in files]
+    for m, soc in zip(files, socs, strict=True):
+        fit.add(m, soc)
+    fit.solve()
+    residuals = []
+    for m, soc in zip(files, socs, strict=True):
+        error, weight = fit.residual(m, soc)
+        residuals.append(Residual(m, soc, error, _rms(error, weight)))
+    rows = np.unique(np.r_[places, np.arange(COLDEST, places[-1] + 0.1, _STEP)])
+    nearest = [_nearest(places, rounded(r.measurement)) for r in residuals]
+    errors = {
+        place: float(
+            np.sqrt(
+                np.mean([r.rms**2 for r, n in zip(residuals, nearest, strict=True) if n == place])
+            )
+        )
+        for place in places
+    }
+    tables = np.clip(fit.tables(rows), 1e-5, MOST)
+    voltage = fit.corrected_ocv()
+    return Identified(ocv, voltage, fit, rows, tables, capacities, errors, tuple(residuals))
+
+
+def _nearest(places: Sequence[float], wanted: float) -> float:
+    return min(places, key=lambda place: abs(place - wanted))
+
+
+def rounded(m: Measurement) -> float:
+    """Return the temperature of a file, to 5 K: the chamber's rather than the cell's."""
+    return 5.0 * round(float(np.percentile(m.temperature, 10)) / 5.0)
+
+
+def discharge_of(m: Measurement) -> Measurement:
+    """Return the rows up to where the counter is reset, and no charge that ends the file."""
+    rate = np.abs(np.diff(m.charge)) * 3600.0 / np.maximum(np.diff(m.time), 1.0)
+    resets = np.flatnonzero(rate > 3.0 * np.abs(m.current).max() + 1.0)
+    m = m.rows(slice(0, int(resets[0]) + 1)) if len(resets) else m
+    last = int(m.charge.argmin())
+    charged = m.charge[-1] - m.charge[last] > 0.5 * abs(m.charge[last])
+    return m.rows(slice(0, last + 1)) if charged and last > 10 else m
+
+
+def soc_of(m: Measurement, ocv: Ocv, capacities: dict[float, float]) -> FloatArray:
+    """Return the SOC of every row by the tester's counter.
+
+    A file begins where it says, or full if its first row is a discharge, or where the OCV of its
+    first voltage is.
+    """
+    capacity = ocv.capacity
+    if capacities:
+        places = sorted(capacities)
+        capacity = float(np.interp(rounded(m), places, [capacities[p] for p in places]))
+    if np.isfinite(m.begins):
+        return m.begins + m.charge / capacity
+    first = float(np.interp(m.voltage[0], ocv.voltage, ocv.soc))
+    discharging = m.current[0] < -REST_CURRENT * capacity
+    return (1.0 if first > FULL or discharging else first) + m.charge / capacity
+
+
+def matched_capacity(m: Measurement, ocv: Ocv) -> float:
+    """Return the capacity in Ah with which the rests of a pulse test lie best on the OCV."""
+    loaded = np.abs(m.current) > 0.01 * ocv.capacity
+    since = m.time - np.maximum.accumulate(np.where(loaded, m.time, m.time[0]))
+    ends = np.flatnonzero(~loaded[:-1] & (loaded[1:] | (np.diff(m.time) > 60.0)))
+    rests = ends[since[ends] > REST]
+    rests = rests[m.voltage[rests] > ocv.voltage[np.searchsorted(ocv.soc, 0.1)]]
+    if len(rests) < 4:
+        return ocv.capacity
+    tried = ocv.capacity * _CAPACITIES
+    errors = [
+        np.square(
+            np.interp(1 + m.charge[rests] / q, ocv.soc, ocv.voltage) - m.voltage[rests]
+        ).mean()
+        for q in tried
+    ]
+    return float(tried[int(np.argmin(errors))])
+
+
+def _rms(error: FloatArray, weight: FloatArray) -> float:
+    return float(np.sqrt((weight * np.square(error)).sum() / weight.sum()))
+
+
+__all__ = ['SOCS', 'Identified', 'Residual', 'identify', 'rounded']

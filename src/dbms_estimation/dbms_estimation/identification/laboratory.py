@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of laboratories, as they are, by a small YAML that says what their columns mean."""
+
+import gzip
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from dbms_pack.model import FloatArray
+
+_KEYS = {
+    *('time', 'current', 'voltage', 'temperature'),
+    *('charge', 'charged', 'discharged', 'soc'),
+}
+
+
+class LaboratoryError(ValueError):
+    """A laboratory file, or the YAML that describes it, cannot be used; the text says why."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the files of one laboratory mean, and what is known of the cell beside them."""
+
+    path: Path
+    columns: Mapping[str, str]
+    cell: Mapping[str, Any]  # chemistry, source, voltage, thermal: go into the cell file as is
+    discharge_positive: bool = False
+    temperature_in_name: str = ''  # regular expression: a sign or N, P and a number
+    ocv_table: Mapping[str, str] | None = None  # soc [%], charge, discharge [V] in a .mat
+    capacity: float | None = None  # Ah, what SOC 1..0 is to mean; else of the OCV file
+    row_period: float | None = None  # s, where there is no column of time
+    also: Sequence[Mapping[str, Any]] = ()  # other columns, for files that lack these
+    match_capacity: bool = False  # find it for each temperature from the rests of the pulses
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One file; arrays of the shape (rows,)."""
+
+    path: Path
+    time: FloatArray  # s
+    current: FloatArray  # A, charging positive
+    voltage: FloatArray  # V
+    temperature: FloatArray  # degC
+    charge: FloatArray  # Ah, of the tester's counter, 0 at the first row
+    begins: float = np.nan  # SOC of the first row, where the file says it
+
+    def rows(self, which: Any) -> 'Measurement':
+        """Return some of the rows."""
+        return replace(
+            self,
+            time=self.time[which],
+            current=self.current[which],
+            voltage=self.voltage[which],
+            temperature=self.temperature[which],
+            charge=self.charge[which],
+        )
+
+
+def read_layout(path: Path) -> Layout:
+    """Read the YAML that describes the files; raises LaboratoryError."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise LaboratoryError(f'{path}: {error}') from error
+    if not isinstance(data, dict) or not isinstance(data.get('columns'), dict):
+        raise LaboratoryError(f'{path}: columns: missing; a mapping of {", ".join(sorted(_KEYS))}')
+    for name in set(data['columns']) - _KEYS:
+        raise LaboratoryError(
+            f'{path}: columns.{name}: unknown; one of {", ".join(sorted(_KEYS))}'
+        )
+    known = set(Layout.__dataclass_fields__) - {'path'}
+    for name in set(data) - known:
+        raise LaboratoryError(f'{path}: {name}: unknown; one of {", ".join(sorted(known))}')
+    if not isinstance(data.get('cell'), dict):
+        raise LaboratoryError(f'{path}: cell: missing; chemistry, source, voltage and thermal')
+    return Layout(path, **data)
+
+
+def read_measurement(path: Path, layout: Layout) -> Measurement:
+    """Read a .csv, .csv.gz or .mat file; raises LaboratoryError."""
+    layouts = [layout, *(replace(layout, **other) for other in layout.also)]
+    problem: LaboratoryError | None = None
+    for one in layouts:
+        try:
+            return _measurement(path, one)
+        except LaboratoryError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def _measurement(path: Path, layout: Layout) -> Measurement:
+    table = _matlab(path) if path.suffix == '.mat' else _text(path, layout)
+    wanted = {key: name.lower() for key, name in layout.columns.items()}
+    for key, name in wanted.items():
+        if name not in table:
+            near = ', '.join(sorted(table)[:12])
+            raise LaboratoryError(f'{path}: {key}: no column {name!r}; there are: {near}')
+    get = {key: np.asarray(table[name], dtype=float) for key, name in wanted.items()}
+    current = -get['current'] if layout.discharge_positive else get['current']
+    rows = len(current)
+    period = layout.row_period
+    time = np.arange(rows, dtype=float) * period if period else get['time']
+    temperature = get.get('temperature')
+    if temperature is None:
+        temperature = np.full(rows, _named_temperature(path, layout))
+    counter = _counter(get, layout)
+    finite = np.isfinite(time + current + get['voltage'] + temperature + counter)
+    rising = finite & (time > np.maximum.accumulate(np.r_[-np.inf, time[:-1]]))
+    if rising.sum() < 10:
+        raise LaboratoryError(f'{path}: only {rising.sum()} usable rows')
+    begins = float(get['soc'][rising][0]) if 'soc' in get else np.nan
+    whole = Measurement(path, time, current, get['voltage'], temperature, counter, begins)
+    kept = whole.rows(rising)
+    return replace(kept, charge=kept.charge - kept.charge[0])
+
+
+def _counter(get: Mapping[str, np.ndarray], layout: Layout) -> FloatArray:
+    if 'soc' in get:
+        return get['soc'] * (layout.capacity or 1.0)
+    return get['charge'] if 'charge' in get else get['charged'] - get['discharged']
+
+
+def _named_temperature(path: Path, layout: Layout) -> float:
+    match = re.search(layout.temperature_in_name or r'(?!)', path.name)
+    if match is None:
+        raise LaboratoryError(
+            f'{path}: no temperature; give columns.temperature or temperature_in_name'
+        )
+    return float(match[2]) * (-1.0 if match[1] in ('N', 'n', '-') else 1.0)
+
+
+def _text(path: Path, layout: Layout) -> dict[str, np.ndarray]:
+    opener = gzip.open if path.suffix == '.gz' else open
+    try:
+        with opener(path, 'rt', encoding='latin-1') as file:
+            lines = file.read().splitlines()
+    except (OSError, EOFError) as error:
+        raise LaboratoryError(f'{path}: {error}') from error
+    wanted = {name.lower() for name in layout.columns.values()}
+    headers = [[field.strip().lower() for field in line.split(',')] for line in lines[:100]]
+    start = next((k for k, fields in enumerate(headers) if wanted <= set(fields)), None)
+    if start is None:
+        raise LaboratoryError(f'{path}: no header with {", ".join(layout.columns.values())}')
+    header = headers[start]
+    places = [header.index(name) for name in sorted(wanted)]
+    values = np.genfromtxt(
+        lines[start + 1 :], delimiter=',', usecols=places, invalid_raise=False, loose=True
+    )
+    return dict(zip(sorted(wanted), np.atleast_2d(values).T, strict=True))
+
+
+def _matlab(path: Path) -> dict[str, np.ndarray]:
+    """Return every vector in a .mat, those in a struct as struct.field, names in lower case."""
+    try:
+        from scipy.io import loadmat
+    except ModuleNotFoundError as error:
+        raise LaboratoryError(f'{path}: .mat needs scipy: ./dbms test installs it') from error
+    try:
+        content = loadmat(path, squeeze_me=True, struct_as_record=False)
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise LaboratoryError(f'{path}: {error}') from error
+    table = {}
+    for name, value in content.items():
+        for field in getattr(value, '_fieldnames', ()):
+            table[f'{name}.{field}'.lower()] = getattr(value, field)
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            table[name.lower()] = value
+    return table
+
+
+def read_ocv_table(path: Path, layout: Layout) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return SOC 0..1 and the OCV in V after charge and after discharge from a .mat."""
+    names = layout.ocv_table or {}
+    table = _matlab(path)
+    missing = [name for name in names.values() if name.lower() not in table]
+    if missing:
+        raise LaboratoryError(f'{path}: no {", ".join(missing)}; there are {", ".join(table)}')
+    soc, up, down = (table[names[key].lower()] for key in ('soc', 'charge', 'discharge'))
+    return np.asarray(soc, dtype=float) / 100.0, np.asarray(up, float), np.asarray(down, float)

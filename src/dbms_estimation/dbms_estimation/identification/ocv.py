@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The open-circuit voltage from slow discharges and charges."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dbms_pack.model import FloatArray
+
+from .laboratory import LaboratoryError, Measurement
+
+_ENDS = np.array([0, 0.01, 0.02, 0.03, 0.045, 0.06, 0.08])
+GRID = np.r_[_ENDS, np.linspace(0.1, 0.9, 25), (1.0 - _ENDS)[::-1]]
+SLOW = 0.12  # current per charge moved, 1/h, up to which a leg tells the OCV
+LEAST_RISE = 2e-5  # V between points: the filter inverts the curve
+
+
+@dataclass(frozen=True)
+class Ocv:
+    """OCV over SOC; arrays of the shape (len(soc),)."""
+
+    soc: FloatArray
+    voltage: FloatArray  # V, mean of both directions, or what there is
+    gap: FloatArray  # V, half of what the OCV after charge is above that after discharge
+    capacity: float  # Ah, mean over the slow legs
+
+
+def from_measurements(measurements: Sequence[Measurement]) -> Ocv:
+    """Return the OCV of the slow legs nearest to 25 degC, each from its beginning to its end."""
+    legs: dict[int, tuple[float, Measurement]] = {}
+    charges = []
+    for measurement in measurements:
+        for sign in (-1, 1):
+            leg = _slow_leg(measurement, sign)
+            if leg is None:
+                continue
+            off = abs(float(leg.temperature.mean()) - 25.0)
+            if sign not in legs or off < legs[sign][0]:
+                legs[sign] = (off, leg)
+    if -1 not in legs:
+        names = ', '.join(m.path.name for m in measurements)
+        raise LaboratoryError(f'{names}: no discharge below {SLOW:g} of the charge per hour')
+    curves: dict[int, FloatArray] = {}
+    for sign, (_, leg) in legs.items():
+        moved = np.abs(leg.charge - leg.charge[0])
+        charges.append(moved[-1])
+        soc = moved / moved[-1] if sign > 0 else 1.0 - moved / moved[-1]
+        order = np.argsort(soc, kind='stable')
+        curves[sign] = np.asarray(np.interp(GRID, soc[order], leg.voltage[order]))
+    down, up = curves[-1], curves.get(1, curves[-1])
+    return Ocv(GRID, rising(0.5 * (up + down)), 0.5 * (up - down), float(np.mean(charges)))
+
+
+def from_table(soc: FloatArray, up: FloatArray, down: FloatArray, capacity: float) -> Ocv:
+    """Return the OCV of a table measured elsewhere."""
+    up = np.asarray(np.interp(GRID, soc, up))
+    down = np.asarray(np.interp(GRID, soc, down))
+    return Ocv(GRID, rising(0.5 * (up + down)), 0.5 * (up - down), capacity)
+
+
+def _slow_leg(measurement: Measurement, sign: int) -> Measurement | None:
+    """Return the rows of the longest run of slow current of one direction."""
+    strongest = np.abs(measurement.current).max()
+    running = np.sign(measurement.current) * (np.abs(measurement.current) > 0.2 * strongest)
+    edges = np.flatnonzero(np.diff(np.r_[0, running == sign, 0].astype(int)))
+    best = None
+    for first, last in zip(edges[::2], edges[1::2], strict=True):
+        leg = measurement.rows(slice(first, last))
+        if best is None or len(leg.time) > len(best.time):
+            best = leg
+    if best is None or len(best.time) < 50:
+        return None
+    moved = abs(best.charge[-1] - best.charge[0])
+    return best if np.abs(best.current).max() <= SLOW * moved else None
+
+
+def rising(voltage: FloatArray) -> FloatArray:
+    """Return the curve with what little falls, by noise, made to rise."""
+    steps = np.arange(len(voltage)) * LEAST_RISE
+    return np.maximum.accumulate(voltage - steps) + steps
