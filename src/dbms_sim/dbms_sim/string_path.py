@@ -47,7 +47,7 @@ class ContactorWear:
 
     def breaks(self, current: float) -> bool:
         """Open under `current` A; return whether there was an arc."""
-        if abs(current) <= self._break_current:
+        if abs(current) <= self._break_current * 1.001:  # what is set to it is not above it
             return False
         self.wear += (current / (BREAKS * self._break_current)) ** 2
         return True
