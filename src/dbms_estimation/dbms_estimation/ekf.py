@@ -23,6 +23,7 @@ from .ecm import SOC_HIGH, SOC_LOW, CellTables, Impedance
 
 SIGMA_MAX = 12**-0.5  # of a value that may be anywhere in 0..1
 STATES = 5
+CHARGED = 0.9  # SOC above which a cell has most likely been charged last
 _SOC, _V1, _V2, _BIAS, _OFFSET = range(STATES)
 _TINY = 1e-12
 
@@ -143,7 +144,8 @@ class CellFilter:
         self.soc[where] = soc[where]
         self.v1[where] = np.broadcast_to(v1, soc.shape)[where]
         self.v2[where] = np.broadcast_to(v2, soc.shape)[where]
-        self.bias[where] = self.offset[where] = self.hysteresis[where] = 0.0
+        self.bias[where] = self.offset[where] = 0.0
+        self.hysteresis[where] = np.where(soc > CHARGED, 1.0, 0.0)[where]  # full: by a charge
         self.covariance[:, :, where] = 0.0
         self.covariance[_SOC, _SOC][where] = np.square(sigma[where])
         self._drift[where] = 0.0
