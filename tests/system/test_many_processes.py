@@ -149,8 +149,9 @@ def test_board_killed_is_named_derated_then_opened(patient, tmp_path):
                     lambda one: one.discharge_current > 0.0, 'limits'
                 )
                 mark = spy.log.mark
+                before = {name: log.mark for name, log in ears.logs.items()}
                 process.kill()
-                _check_loss(ears, healthy)
+                _check_loss(ears, healthy, before)
                 spy.commanded('all_open', mark)
                 spy.reported('all_open', mark)
     finally:
@@ -158,19 +159,28 @@ def test_board_killed_is_named_derated_then_opened(patient, tmp_path):
         process.wait()
 
 
-def _check_loss(ears: Ears, healthy: Limits) -> None:
-    """The lost module is named, the limits go down before the contactors open."""
+def _check_loss(ears: Ears, healthy: Limits, before: dict[str, int]) -> None:
+    """The lost module is named, the limits go down before the contactors open.
+
+    `before`: places in the logs; at the start too, modules count as lost until they are heard.
+    """
     derated, limits = ears.logs['limits'].wait(
-        lambda one: 0.0 < one.discharge_current < healthy.discharge_current, 'derated limits'
+        lambda one: 0.0 < one.discharge_current < healthy.discharge_current,
+        'derated limits',
+        before['limits'],
     )
     _, faults = ears.logs['faults'].wait(
-        lambda one: any(fault.name == 'MODULE_LOST' for fault in one.faults), 'MODULE_LOST'
+        lambda one: any(fault.name == 'MODULE_LOST' for fault in one.faults),
+        'MODULE_LOST',
+        before['faults'],
     )
     lost = next(fault for fault in faults.faults if fault.name == 'MODULE_LOST')
     assert (lost.string_name, lost.module) == ('a', 'm2')
     assert 'm2' in limits.discharge_limited_by
     opened, state = ears.logs['state'].wait(
-        lambda one: one.strings and one.strings[0].state_name in ('LEAVING', 'OPENING'), 'leaving'
+        lambda one: one.strings and one.strings[0].state_name in ('LEAVING', 'OPENING'),
+        'leaving',
+        before['state'],
     )
     assert derated < opened
     assert 'm2' in state.strings[0].reason

@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         '--load',
         metavar='PROFILE',
-        help='robot, marine, rest, constant:AMPERES, or a CSV file; obey: before it keeps to limits',
+        help='robot, marine, rest, constant:AMPERES, a CSV file; obey: before it keeps to limits',
     )
     add('--initial-soc', type=float, default=0.8, metavar='X', help='0..1, of a simulated pack')
     add('--namespace', default='battery', help='of all topics; one for each pack')

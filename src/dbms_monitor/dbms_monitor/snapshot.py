@@ -5,20 +5,31 @@ Knows neither ROS nor a clock: messages are any objects with the fields of the r
 are s on a steady clock.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+
+GONE = 3.0  # s, what was not heard for so long did not belong to a pack that is new now
 
 
 @dataclass(frozen=True)
 class Heard:
-    """A message and when it was heard."""
+    """A message, when it was heard, and how often its kind is heard."""
 
     message: Any
     at: float
+    gap: float = 0.0  # s since the one before; 0: there was none
+    interval: float = 0.0  # s, shorter one of the last two gaps: one silence makes no slow sender
 
     def age(self, now: float) -> float:
         """Return how long ago that was, in s."""
         return now - self.at
+
+
+def heard(message: Any, now: float, before: Heard | None) -> Heard:
+    """Return `message` as heard now, after `before`."""
+    gap = 0.0 if before is None else now - before.at
+    return Heard(message, now, gap, 0.0 if before is None else min(gap, before.gap))
 
 
 @dataclass
@@ -34,35 +45,55 @@ class Snapshot:
     modules: dict[str, Heard | None] = field(default_factory=dict)
     strings: dict[str, Heard | None] = field(default_factory=dict)
     reports: dict[str, Heard] = field(default_factory=dict)  # /diagnostics, by name
+    reporters: set[str] = field(default_factory=set)  # names of nodes that report
 
     def put(self, topic: str, message: Any, now: float) -> None:
         """Take a message of one of the single topics, named as the fields above."""
-        setattr(self, topic, Heard(message, now))
+        if topic == 'state' and self.state is not None:
+            if message.pack_digest != self.state.message.pack_digest:
+                self._forget(now)
+        setattr(self, topic, heard(message, now, getattr(self, topic)))
 
     def put_module(self, name: str, message: Any, now: float) -> None:
         """Take a scan."""
-        self.modules[name] = Heard(message, now)
+        self.modules[name] = heard(message, now, self.modules.get(name))
 
     def put_string(self, name: str, message: Any, now: float) -> None:
         """Take a measurement of a string."""
-        self.strings[name] = Heard(message, now)
+        self.strings[name] = heard(message, now, self.strings.get(name))
 
     def put_diagnostics(self, message: Any, now: float) -> None:
         """Take those reports that are about this pack: their names begin with its namespace."""
+        root = f'/{self.namespace}/' if self.namespace else '/'
         for status in message.status:
-            if status.name.startswith(f'/{self.namespace}/'):
-                self.reports[status.name.removeprefix(f'/{self.namespace}/')] = Heard(status, now)
+            if status.name.startswith(root):
+                name = status.name.removeprefix(root)
+                self.reports[name] = heard(status, now, self.reports.get(name))
 
     @property
     def found(self) -> bool:
         """Tell whether anything of this pack was heard."""
-        single = (self.state, self.faults, self.limits, self.battery, self.estimate)
-        heard = (*single, *self.modules.values(), *self.strings.values())
-        return any(one is not None for one in heard)
+        return any(one is not None for one in self._all())
 
     @property
     def complete(self) -> bool:
-        """Tell whether every topic that is there was heard once."""
+        """Tell whether every topic and every reporter that is there was heard once."""
+        told = {name.partition(':')[0] for name in self.reports}
+        there = bool(self.modules or self.strings)
+        return there and self.reporters <= told and all(one is not None for one in self._all())
+
+    def newest(self) -> float | None:
+        """Return when anything of this pack was heard last."""
+        return max((one.at for one in (*self._all(), *self.reports.values()) if one), default=None)
+
+    def _all(self) -> Iterable[Heard | None]:
         single = (self.state, self.faults, self.limits, self.battery, self.estimate)
-        several = (*self.modules.values(), *self.strings.values())
-        return bool(several) and all(one is not None for one in (*single, *several))
+        return (*single, *self.modules.values(), *self.strings.values())
+
+    def _forget(self, now: float) -> None:
+        """Another pack runs in this namespace: leave out what only the old one had."""
+        for known in (self.modules, self.strings, self.reports):
+            for name in [n for n, one in known.items() if one and one.age(now) > GONE]:
+                del known[name]
+        if self.estimate is not None and self.estimate.age(now) > GONE:
+            self.estimate = None
