@@ -234,6 +234,7 @@ class SimNode(Node):
             world = self._world
             values = {
                 'position': f'{world.feed.position:.2f}',
+                'time_scale': f'{world.time_scale:g}',
                 **world.feed.describe(),
                 **{f'contactors {name}': text for name, text in world.contactors().items()},
                 'silent_modules': ' '.join(n for n, b in world.boards.items() if b.silent),

@@ -193,6 +193,7 @@ def test_diagnostics_say_position_and_contactors(make_rig):
     close_node(listener)
     assert values['contactors a'] == 'open'
     assert float(values['position']) > 0
+    assert values['time_scale'] == '1'
     assert values['bus main'].startswith('up')
 
 
