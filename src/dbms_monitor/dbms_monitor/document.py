@@ -277,7 +277,7 @@ def _faults(heard: Heard | None, now: float) -> list[dict[str, Any]] | None:
         return None  # nobody knows: not the same as none
     sent = _seconds(message.header.stamp)
     faults = [_fault(fault, sent + heard.age(now)) for fault in message.faults]
-    return sorted(faults, key=lambda fault: (not fault['active'], -_rank(fault), fault['since']))
+    return sorted(faults, key=lambda fault: (-_rank(fault), not fault['active'], fault['since']))
 
 
 def _fault(fault: Any, now: float) -> dict[str, Any]:

@@ -19,9 +19,9 @@ def string(name='a', state='CONNECTED', reason='connected'):
     return SimpleNamespace(name=name, state_name=state, reason=reason, lease_held=True)
 
 
-def state(name='CONNECTED', strings=None):
+def state(name='CONNECTED', strings=None, digest='abc'):
     return SimpleNamespace(
-        pack='robot', pack_digest='abc', state_name=name, last_command='',
+        pack='robot', pack_digest=digest, state_name=name, last_command='',
         strings=[string()] if strings is None else strings,
     )  # fmt: skip
 
@@ -29,7 +29,7 @@ def state(name='CONNECTED', strings=None):
 def measurement(current=-5.0):
     return SimpleNamespace(
         string_voltage=48.0, link_voltage=47.9, current=current, insulation_resistance=NAN,
-        minus=2, precharge=1, plus=2, interlock=1,
+        minus=2, precharge=1, plus=2, interlock=1, status=0,
     )  # fmt: skip
 
 
@@ -40,11 +40,19 @@ def limits(charge=20.0, why=''):
     )  # fmt: skip
 
 
-def fault(level=3, cell=4, active=True):
+def stamp(seconds):
+    return SimpleNamespace(sec=int(seconds), nanosec=int(seconds % 1 * 1e9))
+
+
+def faults(*some, sent=160.0):
+    return SimpleNamespace(header=SimpleNamespace(stamp=stamp(sent)), faults=list(some))
+
+
+def fault(level=3, cell=4, active=True, since=100):
     return SimpleNamespace(
         level=level, name='CELL_OVERVOLTAGE', string_name='a', module='m1', cell=cell, sensor=0,
         value=4.3, limit=4.2, unit='V', active=active, latched=True,
-        since=SimpleNamespace(sec=100, nanosec=5 * 10**8), text=f'CELL_OVERVOLTAGE cell {cell}',
+        since=stamp(since + 0.5), text=f'CELL_OVERVOLTAGE cell {cell}',
     )  # fmt: skip
 
 
@@ -74,11 +82,13 @@ def snapshot(now=100.0, modules=2, size=4):
         known.put_module(name, cells([3.7 + 0.01 * index for index in range(size)]), now)
     known.put_string('a', measurement(), now)
     known.put('state', state(), now)
-    known.put('faults', SimpleNamespace(faults=[]), now)
+    known.put('faults', faults(), now)
     known.put('limits', limits(), now)
     known.put('battery', battery(), now)
     known.put('estimate', estimate(names, [0.8] * (modules * size)), now)
-    known.put_diagnostics(
-        SimpleNamespace(status=[report('/battery/driver: bus main', frames='1200')]), now
-    )
+    tell(known, report('/battery/driver: bus main', frames='1200'), now=now)
     return known
+
+
+def tell(known, *reports, now=100.0):
+    known.put_diagnostics(SimpleNamespace(status=list(reports)), now)
