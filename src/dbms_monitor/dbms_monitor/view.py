@@ -4,254 +4,245 @@
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-CELL = 8  # columns that a cell takes
-LABEL = 16  # columns before the cells of a module
-NOTHING = '--'
-STATE_STYLES = {
-    'CONNECTED': 'bold white on dark_green',
-    'STANDBY': 'bold white on blue',
-    'CONNECTING': 'bold black on yellow',
-    'DISCONNECTING': 'bold black on yellow',
-    'FAULT': 'bold white on red',
-}
-STRING_STYLES = {'CONNECTED': 'bold green', 'OPEN': 'blue', 'FAULTED': 'bold red'}
-LEVEL_STYLES = {
-    'MSL': 'bold red', 'RSL': 'yellow', 'MOL': 'cyan',
-    'ERROR': 'bold red', 'WARN': 'yellow', 'OK': 'green', 'STALE': 'dim',
-}  # fmt: skip
-CONTACT_SIGNS = {'closed': '■', 'open': '□', 'fault': '✗', 'unknown': '?'}
-BARS = '▁▂▃▄▅▆▇█'
-SPREAD = 0.005  # V, cells nearer to the mean than this are all the same
+from .cells_view import cells, trouble
+from .naming import plain
+from .styles import (
+    CONTACTS,
+    DIM,
+    LEVELS,
+    OTHER_STATE,
+    OTHER_STRING,
+    STATES,
+    STRINGS,
+    gauge,
+    percent,
+    period,
+    soc_colour,
+    value,
+)
+
+SILENT = 3.0  # s, nothing at all is heard: the graph has ended, or is cut off
+LIMIT_BAR = 16  # columns
+REPORT_LINES = 6
+COUNTED = ('send failures', 'late', 'times lost', 'lost', 'incomplete', 'foreign', 'error')
+REFUSED = (
+    'dlc', 'crc', 'repeated', 'unconfirmed', 'implausible', 'conflict', 'duplicate', 'extended',
+    'remote', 'fd',
+)  # fmt: skip
 
 
-def render(document: dict[str, Any], width: int, height: int) -> RenderableType:
+def render(document: dict[str, Any], width: int, height: int, page: int = 0) -> RenderableType:
     """Return what fits into `width` columns and `height` rows, the most urgent first."""
-    head = [_header(document), Text(), *_strings(document), *_limits(document)]
+    return Group(*lines(document, width, height, page))
+
+
+def lines(document: dict[str, Any], width: int, height: int, page: int = 0) -> list[Text]:
+    """Return at most `height` lines for a terminal of `width` columns."""
+    head = [_header(document), _second(document)]
+    reports = _reports(document)[:REPORT_LINES]
     faults = _faults(document)
-    reports = _reports(document)
-    left = height - len(head) - len(reports) - 3
-    shown = faults[: max(3, left // 3)]
-    if len(shown) < len(faults):
-        shown[-1] = Text(f'  and {len(faults) - len(shown) + 1} more', style='dim')
-    cells = _cells(document, width, max(4, left - len(shown)))
-    return Group(*head, Text(), *cells, Text(), *shown, Text(), *reports)
-
-
-def value(number: float | None, form: str, unit: str = '') -> str:
-    """Return a number as text; two dashes for what is not known."""
-    return NOTHING if number is None else f'{number:{form}}{unit}'
+    driven = [*_strings(document), *_limits(document)]
+    room = (
+        height - len(head) - len(reports) - len(driven) - 5
+    )  # a line of ages, and empty lines between the parts
+    most = max(3, room // 3)
+    if len(faults) > most:
+        hidden = len(faults) - most + 1
+        faults = [*faults[: most - 1], Text(f' and {hidden} more', style=DIM)]
+    told = cells(document['modules'], width, max(4, room - len(faults)), page)
+    parts = [head, faults, driven, told, [*reports, _footer(document)]]
+    shown = [line for part in parts if part for line in (*part, Text())][:-1]
+    for line in shown:
+        line.no_wrap, line.overflow = True, 'ellipsis'
+    return shown[: max(1, height)]
 
 
 def _header(document: dict[str, Any]) -> Text:
     pack, battery = document['pack'], document['battery']
-    text = Text(no_wrap=True, overflow='ellipsis')
-    name = pack['name'] if pack else '(protection is silent)'
+    stale = DIM if battery['stale'] else ''
+    line = Text()
+    line.append(f' {plain(pack["name"]) if pack else "(protection not heard)"} ', style='bold')
     state = (pack and pack['state']) or 'UNKNOWN'
-    text.append(f' {name} ', style='bold')
-    text.append(f' {state} ', style=STATE_STYLES.get(state, 'bold black on bright_black'))
+    late = pack is None or pack['stale']
+    line.append(f' {plain(state)} ', style=OTHER_STATE if late else STATES.get(state, OTHER_STATE))
+    line.append('  SOC ')
     soc = battery['soc']
-    text.append('   SOC ')
-    text.append(value(None if soc is None else soc * 100, '.1f', ' %'), style='bold')
-    text.append(f' {_bar(soc, 10)}', style=_soc_style(soc))
-    text.append(f'  {value(battery["voltage"], ".2f", " V")}')
-    text.append(f'  {value(battery["current"], "+.1f", " A")}')
-    text.append(f'  {value(battery["power"], "+.0f", " W")}')
-    text.append(f'  {value(battery["temperature"], ".1f", " °C")}')
-    text.append(f'   /{document["namespace"]}', style='dim')
-    return text
+    line.append_text(gauge(percent(soc), soc, 16, soc_colour(soc), battery['stale']))
+    line.append(f'  {value(battery["voltage"], ".2f", " V")}', style=stale or 'bold')
+    line.append(f'  {value(battery["current"], "+.1f", " A")}', style=stale or 'bold')
+    line.append(f'  {value(battery["power"], "+.0f", " W")}', style=stale)
+    line.append(f'  {value(battery["temperature"], ".1f", " °C")}', style=stale)
+    return line
 
 
-def _bar(share: float | None, width: int) -> str:
-    filled = 0 if share is None else round(max(0.0, min(share, 1.0)) * width)
-    return '█' * filled + '░' * (width - filled)
+def _second(document: dict[str, Any]) -> Text:
+    """Return where this is, whether it is real, and how old it is."""
+    line = Text()
+    line.append(f' /{document["namespace"]}', style=DIM)
+    simulated = document['simulation']
+    if simulated is not None:
+        line.append(f'   simulated: {plain(simulated["feed"])}', style='magenta')
+        if simulated['time_scale'] not in (None, 1.0):
+            line.append(f', {simulated["time_scale"]:g} times faster', style='magenta')
+        if simulated['position'] is not None:
+            line.append(f', at {period(simulated["position"])}', style='magenta')
+        if simulated['faults']:
+            line.append(f', broken: {plain(simulated["faults"])}', style='magenta')
+    if document['age'] is not None and document['age'] > SILENT:
+        line.append(f'   nothing heard for {period(document["age"])}', style='bold red')
+        line.append(': has the graph ended?', style='bold red')
+        return line
+    for name, part in _parts(document):
+        if part['age'] is None:
+            line.append(f'   {name} not heard', style='bold red')
+        elif part['stale']:
+            line.append(f'   {name} silent {period(part["age"])}', style='bold red')
+    return line
 
 
-def _soc_style(soc: float | None) -> str:
-    if soc is None:
-        return 'dim'
-    return 'green' if soc > 0.3 else 'yellow' if soc > 0.1 else 'red'
+def _footer(document: dict[str, Any]) -> Text:
+    """Return how long ago every part was heard, the oldest one where there are several."""
+    several = {'cells': document['modules'], 'strings': document['strings']}
+    parts = {
+        'protection': document['pack'] or {'age': None},
+        'limits': document['limits'],
+        **{name: _oldest(those) for name, those in several.items()},
+        'estimation': document['estimate'],
+        'battery': document['battery'],
+    }
+    told = (f'{name} {value(part["age"], ".1f")}' for name, part in parts.items())
+    return Text(f' heard {", ".join(told)} s ago', style=DIM)
 
 
-def _strings(document: dict[str, Any]) -> list[RenderableType]:
-    rows: list[RenderableType] = []
-    for string in document['strings']:
-        state = string['state'] or 'UNKNOWN'
-        row = Text(no_wrap=True, overflow='ellipsis')
-        row.append(f' {string["name"]:<12.12} ')
-        row.append(f'{state:<17}', style=STRING_STYLES.get(state, 'bold yellow'))
-        for name, sign in (('minus', '−'), ('precharge', 'p'), ('plus', '+')):
-            contact = string[name] or 'unknown'
-            style = {'closed': 'green', 'fault': 'bold red'}.get(contact, 'dim')
-            row.append(f'{sign}{CONTACT_SIGNS[contact]} ', style=style)
-        row.append(f' {value(string["voltage"], ".2f"):>7} V')
-        row.append(f'  link {value(string["link_voltage"], ".2f"):>7} V')
-        row.append(f'  {value(string["current"], "+.1f"):>7} A')
-        if string['interlock'] == 'open':
-            row.append('  interlock open', style='bold red')
-        if string['reason'] and state != 'CONNECTED':
-            row.append(f'  {string["reason"]}', style='dim')
-        rows.append(row)
-    return rows
+def _oldest(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    ages = [part['age'] for part in parts]
+    return {'age': None if not ages or None in ages else max(ages)}
 
 
-def _limits(document: dict[str, Any]) -> list[RenderableType]:
-    limits = document['limits']
-    row = Text(no_wrap=True, overflow='ellipsis')
-    row.append(' may charge ')
-    row.append(value(limits['charge_current'], '.1f', ' A'), style='bold')
-    row.append(f' to {value(limits["charge_voltage"], ".1f", " V")}, discharge ')
-    row.append(value(limits['discharge_current'], '.1f', ' A'), style='bold')
-    row.append(f' to {value(limits["discharge_voltage"], ".1f", " V")}')
-    reasons = {limits['charge_limited_by'], limits['discharge_limited_by']} - {'', None}
-    if reasons:
-        row.append(f'   {"; ".join(sorted(reasons))}', style='yellow')
-    return [row]
-
-
-def _cells(document: dict[str, Any], width: int, height: int) -> list[RenderableType]:
-    modules = document['modules']
-    known = [c['voltage'] for m in modules for c in m['cells'] if c['voltage'] is not None]
-    mean = sum(known) / len(known) if known else None
-    lowest, highest = (min(known), max(known)) if known else (None, None)
-    per_row = max(1, (width - LABEL) // CELL)
-    lines: list[RenderableType] = []
-    for module in modules:
-        lines += _module_rows(module, per_row, mean, lowest, highest)
-    if len(lines) <= height:
-        return lines
-    return _module_summaries(modules, height)
-
-
-def _module_rows(
-    module: dict[str, Any],
-    per_row: int,
-    mean: float | None,
-    lowest: float | None,
-    highest: float | None,
-) -> list[RenderableType]:
-    rows: list[RenderableType] = []
-    for first in range(0, max(1, len(module['cells'])), per_row):
-        cells = module['cells'][first : first + per_row]
-        label = (f' {module["name"]}', _trouble(module)) if first == 0 else ('', '')
-        above, below = Text(no_wrap=True), Text(no_wrap=True)
-        above.append(f'{label[0]:<{LABEL}.{LABEL}}', style='bold')
-        second = label[1] or (f'   {_temperatures(module)}' if first == 0 else '')
-        below.append(f'{second:<{LABEL}.{LABEL}}', style='bold red' if label[1] else 'dim')
-        for cell in cells:
-            voltage = cell['voltage']
-            style = _voltage_style(voltage, mean, lowest, highest)
-            mark = '↓' if cell['bleeding'] else ' '
-            above.append(f'{value(voltage, ".3f"):>{CELL - 2}}{mark} ', style=style)
-            soc = cell['soc']
-            share = value(None if soc is None else soc * 100, '.1f')
-            below.append(f'{_level(soc)}{share:>{CELL - 3}}  ', style='dim')
-        rows += [above, below]
-    return rows
-
-
-def _level(soc: float | None) -> str:
-    return ' ' if soc is None else BARS[min(len(BARS) - 1, max(0, int(soc * len(BARS))))]
-
-
-def _voltage_style(
-    voltage: float | None, mean: float | None, lowest: float | None, highest: float | None
-) -> str:
-    if voltage is None or mean is None:
-        return 'dim'
-    if abs(voltage - mean) < SPREAD:
-        return 'default'
-    if voltage == lowest:
-        return 'bold bright_blue'
-    if voltage == highest:
-        return 'bold bright_magenta'
-    return 'bright_blue' if voltage < mean else 'bright_magenta'
-
-
-def _trouble(module: dict[str, Any]) -> str:
-    """Say what is wrong with the board itself; '' if nothing."""
-    if module['age'] is None:
-        return '   not heard'
-    if all(cell['voltage'] is None for cell in module['cells']):
-        return f'   silent {module["age"]:.0f} s'
-    return f'   {module["flags"][0]}' if module['flags'] else ''
-
-
-def _temperatures(module: dict[str, Any]) -> str:
-    known = [t for t in module['temperatures'] if t is not None]
-    if not known:
-        return '' if not module['temperatures'] else f'{NOTHING} °C'
-    return f'{min(known):.0f}..{max(known):.0f} °C' if len(known) > 1 else f'{known[0]:.1f} °C'
-
-
-def _module_summaries(modules: list[dict[str, Any]], height: int) -> list[RenderableType]:
-    """Return a line per module, those first that are silent or differ most."""
-    table = Table(box=None, pad_edge=False, expand=False)
-    for name in (' module', 'min V', 'cell', 'mean V', 'max V', 'cell', 'SOC %', '°C', ''):
-        table.add_column(name, justify='left' if name in (' module', '') else 'right')
-    ranked = sorted(modules, key=_rank)
-    room = height - 2
-    for module in ranked[:room]:
-        table.add_row(*_summary(module))
-    lines: list[RenderableType] = [table]
-    if len(ranked) > room:
-        lines.append(Text(f' and {len(ranked) - room} more modules', style='dim'))
-    return lines
-
-
-def _rank(module: dict[str, Any]) -> tuple[bool, float, str]:
-    known = [cell['voltage'] for cell in module['cells'] if cell['voltage'] is not None]
-    if not known:
-        return False, 0.0, module['name']
-    return not module['flags'], min(known) - max(known), module['name']
-
-
-def _summary(module: dict[str, Any]) -> list[str]:
-    known = [(c['voltage'], i + 1) for i, c in enumerate(module['cells']) if c['voltage']]
-    soc = [cell['soc'] for cell in module['cells'] if cell['soc'] is not None]
-    share = f'{min(soc) * 100:.1f}..{max(soc) * 100:.1f}' if soc else NOTHING
-    if not known:
-        return [f' {module["name"]}', *[NOTHING] * 5, share, '', _trouble(module).strip()]
-    low, high = min(known), max(known)
-    mean = sum(voltage for voltage, _ in known) / len(known)
+def _parts(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    never = {'age': None, 'stale': True}
     return [
-        f' {module["name"]}', f'{low[0]:.3f}', str(low[1]), f'{mean:.3f}', f'{high[0]:.3f}',
-        str(high[1]), share, _temperatures(module).removesuffix(' °C'), _trouble(module).strip(),
-    ]  # fmt: skip
+        ('protection', document['pack'] or never),
+        ('estimation', document['estimate']),
+        ('limits', document['limits']),
+        *((f'string {plain(string["name"])}', string) for string in document['strings']),
+    ]
 
 
-def _faults(document: dict[str, Any]) -> list[RenderableType]:
+def _strings(document: dict[str, Any]) -> list[Text]:
+    if not document['strings']:
+        return []
+    title = f' {"string":<10} {"state":<16} −  p  +  {"voltage":>10}{"link":>10}{"current":>10}'
+    return [Text(title, style=DIM), *(_string(string) for string in document['strings'])]
+
+
+def _string(string: dict[str, Any]) -> Text:
+    state = string['state'] or 'UNKNOWN'
+    stale = DIM if string['stale'] else ''
+    line = Text()
+    line.append(f' {plain(string["name"]):<10.10} ', style='bold')
+    line.append(f'{plain(state):<16.16} ', style=STRINGS.get(state, OTHER_STRING))
+    for name in ('minus', 'precharge', 'plus'):
+        contact = string[name] or 'unknown'
+        style = {'closed': 'bold green', 'fault': 'bold red'}.get(contact, DIM)
+        line.append(f'{CONTACTS[contact]}  ', style=style)
+    line.append(f'{value(string["voltage"], ".2f"):>8} V', style=stale)
+    line.append(f'{value(string["link_voltage"], ".2f"):>8} V', style=stale)
+    line.append(f'{value(string["current"], "+.1f"):>8} A', style=stale)
+    for wrong in (['interlock open'] if string['interlock'] == 'open' else []) + string['flags']:
+        line.append(f'  {wrong}', style='bold red')
+    if string['insulation'] is not None:
+        line.append(f'  insulation {_resistance(string["insulation"])}', style=DIM)
+    if string['reason'] and state != 'CONNECTED':
+        line.append(f'  {plain(string["reason"])}', style='yellow')
+    return line
+
+
+def _resistance(ohm: float) -> str:
+    return f'{ohm / 1e6:.1f} MΩ' if ohm >= 1e6 else f'{ohm / 1e3:.0f} kΩ'
+
+
+def _limits(document: dict[str, Any]) -> list[Text]:
+    current = document['battery']['current']
+    return [
+        _limit(document['limits'], 'charge', 'up to', current),
+        _limit(document['limits'], 'discharge', 'down to', None if current is None else -current),
+    ]
+
+
+def _limit(limits: dict[str, Any], way: str, until: str, flowing: float | None) -> Text:
+    """Return what is allowed one way, how much of it is used, and why it is not more."""
+    allowed, voltage = limits[f'{way}_current'], limits[f'{way}_voltage']
+    line = Text(f' may {way:<9} ')
+    share = None
+    if allowed is not None and flowing is not None:
+        used = max(0.0, flowing)
+        share = used / allowed if allowed > 0.0 else float(used > 0.0)
+    colour = 'grey46' if share is None or share <= 1.0 else 'red3'
+    line.append_text(gauge(value(allowed, '.1f', ' A'), share, LIMIT_BAR, colour, limits['stale']))
+    line.append(f'  {until} {value(voltage, ".1f", " V")}', style=DIM if limits['stale'] else '')
+    reason = limits[f'{way}_limited_by']
+    if reason:
+        line.append(f'   limited by {plain(reason)}', style='yellow')
+    return line
+
+
+def _faults(document: dict[str, Any]) -> list[Text]:
     faults = document['faults']
     if faults is None:
         return [Text(' faults are not known: protection is silent', style='bold red')]
     if not faults:
         return [Text(' no faults', style='green')]
-    rows: list[RenderableType] = []
-    for fault in faults:
-        row = Text(no_wrap=True, overflow='ellipsis')
-        style = LEVEL_STYLES[fault['level']] if fault['active'] else 'dim'
-        row.append(f' {fault["level"]} ', style=style)
-        row.append('active ' if fault['active'] else 'latched', style=style)
-        row.append(f'  {fault["text"]}')
-        rows.append(row)
-    return rows
+    return [_fault(fault) for fault in faults]
 
 
-def _reports(document: dict[str, Any]) -> list[RenderableType]:
-    """Return a line per bus, and one for everything else that is not well."""
-    rows: list[RenderableType] = []
+def _fault(fault: dict[str, Any]) -> Text:
+    active = fault['active']
+    line = Text(' ')
+    line.append(f' {fault["level"] or "???":<3} ', style=LEVELS.get(fault['level'], ''))
+    line.append(f' {"active" if active else "latched":<8}', style='bold' if active else DIM)
+    line.append(f'{period(fault["lasted"]):>8}  ', style=DIM)
+    return line.append(plain(fault['text']), style='default' if active else DIM)
+
+
+def _reports(document: dict[str, Any]) -> list[Text]:
+    """Return a line per bus, and one for everything else that is not well; the worst first."""
+    silent = {module['name'] for module in document['modules'] if trouble(module)}
+    rows: list[tuple[int, Text]] = []
     for report in document['reports']:
         name = report['name'].partition(': ')[2] or report['name']
         is_bus = name.startswith('bus ')
-        if report['level'] == 'OK' and not is_bus and 'simulation' not in name:
+        if report['level'] == 'OK' and not is_bus:
             continue
-        row = Text(no_wrap=True, overflow='ellipsis')
-        row.append(f' {report["level"]:<5} ', style=LEVEL_STYLES[report['level']])
-        row.append(f'{name}: {report["text"]}')
-        frames = report['values'].get('frames')
-        if frames is not None:
-            row.append(f', {int(frames):,} frames', style='dim')
-        rows.append(row)
-    return rows[:8]
+        if name.removeprefix('module ') in silent:  # its cells tell so
+            continue
+        rows.append((('ERROR', 'WARN', 'STALE', 'OK').index(report['level']), _report(report)))
+    return [line for _, line in sorted(rows, key=lambda row: row[0])]
+
+
+def _report(report: dict[str, Any]) -> Text:
+    node, _, name = report['name'].rpartition(': ')
+    line = Text()
+    line.append(f' {report["level"]:<5} ', style=LEVELS.get(report['level'], DIM))
+    line.append(
+        f'{plain(name)}: ' if name.startswith('bus ') else f'{plain(node)}, {plain(name)}: '
+    )
+    if report['level'] == 'STALE':
+        return line.append(f'no report for {period(report["age"])}', style=DIM)
+    line.append(plain(report['text']))
+    frames = _count(report, ('frames',))
+    if frames is not None:
+        line.append(f', {frames:,} frames', style=DIM)
+        for label, names in (('refused', REFUSED), *((name, (name,)) for name in COUNTED)):
+            if number := _count(report, names):
+                line.append(f', {number:,} {label}', style='yellow')
+    return line
+
+
+def _count(report: dict[str, Any], names: tuple[str, ...]) -> int | None:
+    """Return the sum of those counters that the report has."""
+    found = [report['values'][name] for name in names if name in report['values']]
+    counts = [int(text) for text in found if text.isascii() and text.isdigit()]
+    return sum(counts) if counts else None
