@@ -36,6 +36,7 @@ class StatusNode(Node):
         self._root = self.get_namespace().rstrip('/')
         self.snapshot = Snapshot(self._root.removeprefix('/'))
         self._changed = changed
+        self._followed: set[str] = set()
         for field, kind, topic, profile in (
             ('state', ProtectionState, 'protection/state', qos.STATE),
             ('faults', Faults, 'faults', qos.STATE),
@@ -52,34 +53,38 @@ class StatusNode(Node):
         steady_timer(self, LOOK_PERIOD, self.look)
 
     def look(self) -> None:
-        """Subscribe to the modules and strings that have appeared."""
+        """Subscribe to the modules and strings that have appeared, and see who reports."""
         for topic, _ in self.get_topic_names_and_types():
-            if not topic.startswith(f'{self._root}/'):
+            if not topic.startswith(f'{self._root}/') or topic in self._followed:
                 continue
             parts = topic.removeprefix(f'{self._root}/').split('/')
             if len(parts) != 3:
                 continue
             if (parts[0], parts[2]) == ('modules', 'cells'):
-                self._follow(self.snapshot.modules, self.snapshot.put_module, ModuleCells, parts)
+                self.snapshot.modules[parts[1]] = None
+                self._follow(topic, ModuleCells, partial(self.snapshot.put_module, parts[1]))
             elif (parts[0], parts[2]) == ('strings', 'measurement'):
-                put = self.snapshot.put_string
-                self._follow(self.snapshot.strings, put, StringMeasurement, parts)
+                self.snapshot.strings[parts[1]] = None
+                self._follow(topic, StringMeasurement, partial(self.snapshot.put_string, parts[1]))
+        self.snapshot.reporters = {
+            end.node_name
+            for end in self.get_publishers_info_by_topic('/diagnostics')
+            if end.node_namespace == (self._root or '/')
+        }
 
-    def _follow(
-        self,
-        known: dict[str, Any],
-        put: Callable[[str, Any, float], None],
-        kind: Any,
-        parts: list[str],
-    ) -> None:
-        name = parts[1]
-        if name in known:
-            return
-        known[name] = None
-        # Best effort: a terminal that is held up must not hold up a driver.
-        self.create_subscription(
-            kind, '/'.join(parts), partial(self._hear, partial(put, name)), qos.DISPLAY
+    def packs(self) -> list[str]:
+        """Return the namespaces in which a protection speaks."""
+        kind, end = 'dbms_msgs/msg/ProtectionState', '/protection/state'
+        names = [name for name, kinds in self.get_topic_names_and_types() if kind in kinds]
+        own = f'{self._root}{end}'  # subscribed to by this node itself
+        return sorted(
+            name.removesuffix(end) or '/' for name in names if name.endswith(end) and name != own
         )
+
+    def _follow(self, topic: str, kind: Any, put: Callable[[Any, float], None]) -> None:
+        self._followed.add(topic)
+        # Best effort: a terminal that is held up must not hold up a driver.
+        self.create_subscription(kind, topic, partial(self._hear, put), qos.DISPLAY)
 
     def _hear(self, put: Callable[[Any, float], None], message: Any) -> None:
         put(message, steady_now())

@@ -2,10 +2,16 @@
 """The status node and the command over DDS."""
 
 import array
+import fcntl
 import json
 import os
+import pty
+import select
+import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -20,6 +26,7 @@ from dbms_msgs.msg import (
     StringMeasurement,
     StringState,
 )
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from sensor_msgs.msg import BatteryState
 
@@ -27,6 +34,8 @@ from dbms_monitor.status_node import StatusNode
 from dbms_node import qos
 from dbms_node.clocks import steady_timer
 from dbms_node.runtime import make_executor, spin
+
+COMMAND = [sys.executable, '-m', 'dbms_monitor.status']
 
 
 class FakeGraph(Node):
@@ -62,6 +71,13 @@ class FakeGraph(Node):
                     qos.MEASUREMENT,
                 ),
                 ('strings/a/measurement', StringMeasurement(current=-2.0), qos.MEASUREMENT),
+                (
+                    '/diagnostics',
+                    DiagnosticArray(status=[
+                        DiagnosticStatus(name='/test_pack/fake: bus main', message='up')
+                    ]),
+                    qos.DIAGNOSTICS,
+                ),
             )
         ]  # fmt: skip
         steady_timer(self, 0.05, self._say)
@@ -101,8 +117,7 @@ def test_the_node_finds_modules_and_strings_by_itself(graph):
 
 
 def run(*arguments):
-    command = [sys.executable, '-m', 'dbms_monitor.status', *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ)
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
 
 
 def test_once_as_json(graph):
@@ -111,9 +126,88 @@ def test_once_as_json(graph):
     told = json.loads(result.stdout)
     assert told['pack']['name'] == 'tiny'
     assert told['limits']['charge_current'] == 12.5
-    cells = told['modules'][0]['cells']
-    assert [cell['voltage'] for cell in cells] == [3.7, None]
-    assert [cell['soc'] for cell in cells] == [0.5, 0.6]
+    (module,) = told['modules']
+    assert module['voltages'] == [3.7, None]
+    assert module['soc'] == [0.5, 0.6]
+    assert [report['name'] for report in told['reports']] == ['fake: bus main']
+
+
+def test_json_goes_on_line_by_line_until_it_is_told_to_end(graph):
+    with subprocess.Popen(
+        [*COMMAND, '--namespace', 'test_pack', '--json', '--rate', '20'],
+        stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        told = [json.loads(process.stdout.readline()) for _ in range(3)]
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+        assert process.wait(20.0) == 0
+    assert all(one['pack']['name'] == 'tiny' for one in told)
+
+
+def test_a_reader_that_goes_away_is_no_error(graph):
+    with subprocess.Popen(
+        [*COMMAND, '--namespace', 'test_pack', '--json', '--rate', '50'],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(20.0) == 0
+        assert process.stderr.read() == ''
+
+
+def test_once_as_text_without_a_terminal_has_no_escapes(graph):
+    result = run('--namespace', 'test_pack', '--once', '--timeout', '20')
+    assert result.returncode == 0, result.stderr
+    assert ' tiny  CONNECTED ' in result.stdout
+    assert '\x1b' not in result.stdout
+
+
+def in_a_terminal(keys, *arguments, **environment):
+    """Run the live view in a pseudo terminal until it shows `tiny`, press keys, and let it end."""
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    size = struct.pack('HHHH', 30, 100, 0, 0)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, size)
+    process = subprocess.Popen(
+        [*COMMAND, '--namespace', 'test_pack', *arguments],
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        env={**os.environ, 'TERM': 'xterm-256color', **environment},
+    )  # fmt: skip
+    shown, deadline = b'', time.monotonic() + 30.0
+    while b'tiny' not in shown and time.monotonic() < deadline:
+        if select.select([ours], [], [], 0.1)[0]:
+            shown += os.read(ours, 65536)
+    os.write(ours, keys)
+    while process.poll() is None and time.monotonic() < deadline:
+        if select.select([ours], [], [], 0.1)[0]:
+            shown += os.read(ours, 65536)
+    process.kill()
+    code, after = process.wait(), termios.tcgetattr(theirs)
+    os.close(ours)
+    os.close(theirs)
+    return code, shown.decode(), before == after
+
+
+@pytest.mark.parametrize('keys', [b' bq', b'\x03'])
+def test_the_live_view_ends_by_key_and_gives_the_terminal_back(graph, keys):
+    code, shown, restored = in_a_terminal(keys)
+    assert code == 0
+    assert restored
+    assert '\x1b[?1049h' in shown and '\x1b[?1049l' in shown  # a screen of its own, and back
+    assert '\x1b[?25h' in shown  # the cursor
+
+
+def test_no_colour_where_none_is_wanted(graph):
+    _, shown, _ = in_a_terminal(b'q', NO_COLOR='1')
+    assert 'CONNECTED' in shown
+    assert '\x1b[38' not in shown and '\x1b[48' not in shown and ';48' not in shown
+
+
+def test_a_dumb_terminal_gets_plain_text(graph):
+    _, shown, _ = in_a_terminal(b'\x03', TERM='dumb')
+    assert ' tiny  CONNECTED ' in shown
+    assert '\x1b' not in shown
 
 
 def test_once_as_a_picture(graph, tmp_path):
@@ -126,5 +220,21 @@ def test_once_as_a_picture(graph, tmp_path):
 def test_no_graph_is_said_with_the_remedy():
     result = run('--namespace', 'nobody', '--once', '--timeout', '0.5')
     assert result.returncode == 2
-    assert 'no graph was found in namespace /nobody within 0.5 s' in result.stderr
+    assert 'no graph found in namespace /nobody within 0.5 s' in result.stderr
     assert './dbms up' in result.stderr
+
+
+def test_a_graph_in_another_namespace_is_named(graph):
+    result = run('--namespace', 'nobody', '--once', '--timeout', '5')
+    assert result.returncode == 2
+    assert 'There is a pack in /test_pack' in result.stderr
+
+
+@pytest.mark.parametrize(
+    'wrong', [['--namespace', 'a b'], ['--rate', '0'], ['--timeout', 'nan'], ['--svg', 'x.svg']]
+)
+def test_a_wrong_option_is_refused_in_words(wrong):
+    result = run(*wrong)
+    assert result.returncode == 2
+    assert 'usage: ./dbms status' in result.stderr
+    assert 'Traceback' not in result.stderr
