@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from rich.text import Text
@@ -12,7 +13,7 @@ from .styles import DIM, NOTHING, gauge, percent, period, soc_colour, value
 
 LABEL = 16  # columns before the cells of a module
 TILE = 8  # columns of a cell
-SPREAD = 0.005  # V, cells nearer to the mean than this are all the same
+SPREAD = 0.005  # V, cells nearer to the median than this are all the same
 RANGE = 16  # columns of the picture where a module's cells lie
 WORST = 6  # cells that are named apart
 TITLE = f'{"module":<11}{"min V":>7}{"cell":>5}{"mean V":>7}{"max V":>7}{"cell":>5}'
@@ -23,7 +24,7 @@ class Spread:
     """Where the voltages of all cells of the pack lie, in V; None: nothing is measured."""
 
     lowest: float | None = None
-    mean: float | None = None
+    middle: float | None = None  # the median: one cell far off leaves it where it is
     highest: float | None = None
 
     @classmethod
@@ -32,7 +33,7 @@ class Spread:
         known = [v for module in modules for v in module['voltages'] if v is not None]
         if not known:
             return cls()
-        return cls(min(known), sum(known) / len(known), max(known))
+        return cls(min(known), median(known), max(known))
 
     def mark(self, voltage: float | None) -> str:
         """Return the sign of the highest and of the lowest cell."""
@@ -44,12 +45,12 @@ class Spread:
 
     def style(self, voltage: float | None) -> str:
         """Return blue for cells below the others, orange for those above."""
-        if voltage is None or self.mean is None:
+        if voltage is None or self.middle is None:
             return DIM
         bold = 'bold ' if self.mark(voltage) != ' ' else ''
-        if abs(voltage - self.mean) < SPREAD:
+        if abs(voltage - self.middle) < SPREAD:
             return f'{bold}default'
-        return f'{bold}bright_blue' if voltage < self.mean else f'{bold}dark_orange'
+        return f'{bold}bright_blue' if voltage < self.middle else f'{bold}dark_orange'
 
 
 def cells(modules: Sequence[dict[str, Any]], width: int, room: int, page: int) -> list[Text]:
@@ -74,9 +75,9 @@ def trouble(module: dict[str, Any]) -> str:
 
 def _legend(modules: Sequence[dict[str, Any]], spread: Spread) -> Text:
     line = Text(' cells', style=DIM)
-    if spread.mean is None or spread.highest is None or spread.lowest is None:
+    if spread.middle is None or spread.highest is None or spread.lowest is None:
         return line
-    line.append(f'   mean {spread.mean:.3f} V   ▲ highest   ▼ lowest')
+    line.append(f'   median {spread.middle:.3f} V   ▲ highest   ▼ lowest')
     line.append(f'   spread {1000 * (spread.highest - spread.lowest):.0f} mV')
     if any(module['bleeding'] for module in modules):
         line.append('   * bleeding')
@@ -131,8 +132,8 @@ def _table(modules: Sequence[dict[str, Any]], spread: Spread, room: int, page: i
     shown = ranked[page * rows : (page + 1) * rows]
     count = sum(len(module['voltages']) for module in modules)
     head = Text(f' {len(modules)} modules, {count} cells', style=DIM)
-    if spread.mean is not None:
-        head.append(f', mean {spread.mean:.3f} V')
+    if spread.middle is not None:
+        head.append(f', median {spread.middle:.3f} V')
     head.append(', worst first')
     if pages > 1:
         last = page * rows + len(shown)
@@ -145,21 +146,21 @@ def _table(modules: Sequence[dict[str, Any]], spread: Spread, room: int, page: i
 
 def _rank(module: dict[str, Any], spread: Spread) -> tuple[bool, bool, float]:
     known = [voltage for voltage in module['voltages'] if voltage is not None]
-    if not known or spread.mean is None:
+    if not known or spread.middle is None:
         return False, False, 0.0
-    off = max(spread.mean - min(known), max(known) - spread.mean)
+    off = max(spread.middle - min(known), max(known) - spread.middle)
     return not trouble(module), len(known) == len(module['voltages']), -off
 
 
 def _outliers(modules: Sequence[dict[str, Any]], spread: Spread) -> Text:
-    """Name the cells that are farthest from the mean of the pack."""
+    """Name the cells that are farthest from the median of the pack."""
     line = Text()
     line.append(' farthest off ', style=DIM)
-    if spread.mean is None:
+    if spread.middle is None:
         return line.append(NOTHING)
-    mean = spread.mean
+    middle = spread.middle
     known = [
-        (abs(voltage - mean), voltage, module['name'], index + 1)
+        (abs(voltage - middle), voltage, module['name'], index + 1)
         for module in modules
         for index, voltage in enumerate(module['voltages'])
         if voltage is not None

@@ -2,6 +2,7 @@
 """A snapshot as one plain document: what scripts read, and what the view draws.
 
     {"version": 1, "namespace", "found", "age",
+     "contested": true if more than one protection speaks in this namespace,
      "simulation": {"position", "time_scale", "feed", "faults"} or null,
      "pack": {"name", "digest", "state", "last_command", "age", "stale"} or null,
      "battery": {"voltage", "current", "soc", "power", "temperature", "charge", "capacity",
@@ -71,6 +72,7 @@ def document(snapshot: Snapshot, now: float) -> dict[str, Any]:
         'namespace': snapshot.namespace,
         'found': snapshot.found,
         'age': None if newest is None else round(now - newest, 3),
+        'contested': snapshot.contested(now),
         'simulation': _simulation(snapshot.reports, now),
         'pack': _pack(snapshot.state, now),
         'battery': _battery(snapshot.battery, now),

@@ -5,10 +5,12 @@ Knows neither ROS nor a clock: messages are any objects with the fields of the r
 are s on a steady clock.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+SETBACKS, WITHIN = 3, 5.0  # a restart sets a sequence back once, two senders all the time; s
 GONE = 3.0  # s, what was not heard for so long did not belong to a pack that is new now
 
 
@@ -45,12 +47,16 @@ class Snapshot:
     modules: dict[str, Heard | None] = field(default_factory=dict)
     strings: dict[str, Heard | None] = field(default_factory=dict)
     reports: dict[str, Heard] = field(default_factory=dict)  # /diagnostics, by name
+    setbacks: deque[float] = field(default_factory=lambda: deque(maxlen=SETBACKS))
     reporters: set[str] = field(default_factory=set)  # names of nodes that report
 
     def put(self, topic: str, message: Any, now: float) -> None:
         """Take a message of one of the single topics, named as the fields above."""
         if topic == 'state' and self.state is not None:
-            if message.pack_digest != self.state.message.pack_digest:
+            before = self.state.message
+            if message.sequence <= before.sequence:
+                self.setbacks.append(now)
+            if message.pack_digest != before.pack_digest:
                 self._forget(now)
         setattr(self, topic, heard(message, now, getattr(self, topic)))
 
@@ -69,6 +75,10 @@ class Snapshot:
             if status.name.startswith(root):
                 name = status.name.removeprefix(root)
                 self.reports[name] = heard(status, now, self.reports.get(name))
+
+    def contested(self, now: float) -> bool:
+        """Tell whether more than one protection speaks: their sequences take turns."""
+        return len(self.setbacks) == SETBACKS and now - self.setbacks[0] <= WITHIN
 
     @property
     def found(self) -> bool:

@@ -90,6 +90,8 @@ def _second(document: dict[str, Any]) -> Text:
             line.append(f', at {period(simulated["position"])}', style='magenta')
         if simulated['faults']:
             line.append(f', broken: {plain(simulated["faults"])}', style='magenta')
+    if document['contested']:
+        line.append('   more than one protection speaks here', style='bold red')
     if document['age'] is not None and document['age'] > SILENT:
         line.append(f'   nothing heard for {period(document["age"])}', style='bold red')
         line.append(': has the graph ended?', style='bold red')
@@ -153,10 +155,10 @@ def _string(string: dict[str, Any]) -> Text:
     line.append(f'{value(string["current"], "+.1f"):>8} A', style=stale)
     for wrong in (['interlock open'] if string['interlock'] == 'open' else []) + string['flags']:
         line.append(f'  {wrong}', style='bold red')
-    if string['insulation'] is not None:
-        line.append(f'  insulation {_resistance(string["insulation"])}', style=DIM)
     if string['reason'] and state != 'CONNECTED':
         line.append(f'  {plain(string["reason"])}', style='yellow')
+    if string['insulation'] is not None:
+        line.append(f'  insulation {_resistance(string["insulation"])}', style=DIM)
     return line
 
 
@@ -200,11 +202,13 @@ def _faults(document: dict[str, Any]) -> list[Text]:
 
 def _fault(fault: dict[str, Any]) -> Text:
     active = fault['active']
+    level, name = fault['level'], fault['name']
     line = Text(' ')
-    line.append(f' {fault["level"] or "???":<3} ', style=LEVELS.get(fault['level'], ''))
-    line.append(f' {"active" if active else "latched":<8}', style='bold' if active else DIM)
-    line.append(f'{period(fault["lasted"]):>8}  ', style=DIM)
-    return line.append(plain(fault['text']), style='default' if active else DIM)
+    line.append(f' {level or "???":<3} ', style=LEVELS.get(level, ''))
+    line.append(f' {"active" if active else "latched":<7}', style='bold' if active else DIM)
+    line.append(f'{period(fault["lasted"]):>7}  ', style=DIM)
+    text = plain(fault['text']).replace(f'{name} {level} ', f'{name} ', 1)  # told already
+    return line.append(text, style='default' if active else DIM)
 
 
 def _reports(document: dict[str, Any]) -> list[Text]:

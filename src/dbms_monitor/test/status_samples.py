@@ -19,9 +19,9 @@ def string(name='a', state='CONNECTED', reason='connected'):
     return SimpleNamespace(name=name, state_name=state, reason=reason, lease_held=True)
 
 
-def state(name='CONNECTED', strings=None, digest='abc'):
+def state(name='CONNECTED', strings=None, digest='abc', sequence=0):
     return SimpleNamespace(
-        pack='robot', pack_digest=digest, state_name=name, last_command='',
+        pack='robot', pack_digest=digest, sequence=sequence, state_name=name, last_command='',
         strings=[string()] if strings is None else strings,
     )  # fmt: skip
 

@@ -51,6 +51,7 @@ SCHEMA = an({
     'namespace': {'type': 'string'},
     'found': {'type': 'boolean'},
     'age': NUMBER,
+    'contested': {'type': 'boolean'},
     'simulation': an(
         {'position': NUMBER, 'time_scale': NUMBER, 'feed': TEXT, 'faults': TEXT},
         ['object', 'null'],
@@ -290,6 +291,18 @@ def test_another_pack_in_the_same_namespace_leaves_nothing_of_the_old_one():
     known.put('state', state(digest='def'), 110.0)
     assert list(known.modules) == ['m9']
     assert not known.strings and not known.reports and known.estimate is None
+
+
+def test_two_protections_in_one_namespace_are_noticed_and_a_restart_is_none():
+    known = snapshot(now=100.0)
+    for step in range(20):  # one, restarted once
+        known.put('state', state(sequence=step % 10 + 1), 100.0 + step / 2)
+        assert not known.contested(100.0 + step / 2)
+    for step in range(4):
+        known.put('state', state(sequence=11 + step), 110.0 + step / 2)
+        known.put('state', state(sequence=1 + step, digest='def'), 110.25 + step / 2)
+    assert told(known, 112.0)['contested']
+    assert not told(known, 120.0)['contested']
 
 
 def test_an_empty_graph_is_not_found():

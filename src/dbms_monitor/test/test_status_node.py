@@ -84,6 +84,8 @@ class FakeGraph(Node):
 
     def _say(self) -> None:
         for publisher, message in self._all:
+            if hasattr(message, 'sequence'):
+                message.sequence += 1
             publisher.publish(message)
 
 
@@ -125,6 +127,7 @@ def test_once_as_json(graph):
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)
     assert told['pack']['name'] == 'tiny'
+    assert not told['contested']
     assert told['limits']['charge_current'] == 12.5
     (module,) = told['modules']
     assert module['voltages'] == [3.7, None]

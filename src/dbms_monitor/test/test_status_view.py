@@ -50,7 +50,7 @@ def test_a_healthy_pack_at_a_glance():
         ' may charge         20.0 A       up to 53.0 V',
         ' may discharge      70.0 A       down to 40.0 V',
         '',
-        ' cells   mean 3.715 V   ▲ highest   ▼ lowest   spread 30 mV',
+        ' cells   median 3.715 V   ▲ highest   ▼ lowest   spread 30 mV',
         ' m1             3.700▼  3.710   3.720   3.730▲',
         ' 25..26 °C       80.0%   80.0%   80.0%   80.0%',
         ' m2             3.700▼  3.710   3.720   3.730▲',
@@ -142,7 +142,7 @@ def test_faults_and_reasons_are_told():
     known.put('limits', limits(charge=0.0, why='CELL_OVERVOLTAGE RSL m2 cell 4'), 100.0)
     shown = picture(known, height=30)
     assert len(shown) <= 30
-    assert '  MSL  active      1:00  CELL_OVERVOLTAGE cell 1' in shown
+    assert '  MSL  active    1:00  CELL_OVERVOLTAGE cell 1' in shown
     assert any('limited by CELL_OVERVOLTAGE RSL m2 cell 4' in line for line in shown)
     assert sum('CELL_OVERVOLTAGE cell' in line for line in shown) > 2
     assert any(line.startswith(' and ') and line.endswith(' more') for line in shown)
@@ -218,6 +218,20 @@ def test_any_terminal_gets_a_picture(width, height):
 def test_without_colour_nothing_is_lost():
     text = picture(snapshot(), force_terminal=True, no_color=True)
     assert not any(f'\x1b[{number}' in line for line in text for number in (31, 32, 38, 41, 48))
+
+
+def test_two_protections_are_told():
+    known = snapshot()
+    for number in (5, 1, 6, 2, 7, 3):
+        known.put('state', state(sequence=number), 100.0)
+    assert any('more than one protection speaks here' in line for line in picture(known))
+
+
+def test_a_cell_far_off_does_not_colour_the_others():
+    known = snapshot(modules=1, size=1)
+    known.put_module('m1', cells([3.300, 3.301, 3.302, 3.9]), 100.0)
+    assert 'default' in styles(known, '3.301')
+    assert 'bold dark_orange' in styles(known, '3.900')
 
 
 def test_nothing_known_is_a_picture_too():
