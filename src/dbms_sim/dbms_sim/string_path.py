@@ -4,7 +4,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from dbms_pack.model import Level, Pack
+from dbms_pack import Level, Pack
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
