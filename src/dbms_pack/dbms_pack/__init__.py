@@ -2,16 +2,13 @@
 """The pack as its owner describes it: topology, cell models, limits, units."""
 
 from .errors import PackError
+from .limits import Level, Limit, Limits, LossRule, Trigger
 from .loader import load_cell, load_pack
 from .model import (
     Bus,
     CellModel,
     ContactorUnit,
     CurrentSensor,
-    Level,
-    Limit,
-    Limits,
-    LossRule,
     Module,
     Pack,
     Precharge,
@@ -32,6 +29,7 @@ __all__ = [
     'PackError',
     'Precharge',
     'String',
+    'Trigger',
     'load_cell',
     'load_pack',
 ]

@@ -12,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from . import busload, paths, summary
+from . import busload, limits_table, paths, summary
 from .errors import PackError
+from .limits import QUANTITIES, Level, Limit, levels_of
 from .loader import load_pack
-from .model import Level, Limit, Pack
+from .model import Pack
 from .validate import SOFT_INTERFACES
-from .validate_limits import unit_of
 
 # From this share of a bus on, frames of low priority begin to wait for long.
 BUSY = 0.7
@@ -31,11 +31,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = ', '.join(paths.names('packs'))
     parser.add_argument('pack', nargs='+', help=f'path of a pack file, or a name of: {known}')
     parser.add_argument('--json', action='store_true', help='print JSON')
+    parser.add_argument(
+        '--limits', action='store_true', help='print every trigger, its action and the time to it'
+    )
     arguments = parser.parse_args(argv)
-    return check(arguments.pack, as_json=arguments.json)
+    return check(arguments.pack, as_json=arguments.json, limits=arguments.limits)
 
 
-def check(packs: Sequence[str], *, as_json: bool = False, console: Console | None = None) -> int:
+def check(
+    packs: Sequence[str],
+    *,
+    as_json: bool = False,
+    limits: bool = False,
+    console: Console | None = None,
+) -> int:
     """Check packs by path or name and print a summary of each; return 1 if any is wrong."""
     console = console or Console()
     results: list[dict[str, Any]] = []
@@ -47,9 +56,10 @@ def check(packs: Sequence[str], *, as_json: bool = False, console: Console | Non
             if not as_json:
                 console.print(_refusal(name, error), soft_wrap=True)
             continue
-        results.append({'pack': name, 'ok': True, **summary.as_json(pack)})
+        described = limits_table.as_json(pack) if limits else summary.as_json(pack)
+        results.append({'pack': name, 'ok': True, **described})
         if not as_json:
-            console.print(render(pack))
+            console.print(limits_table.render(pack) if limits else render(pack))
     if as_json:
         console.out(json.dumps(results, indent=2), highlight=False)
     return 0 if all(result['ok'] for result in results) else 1
@@ -144,9 +154,9 @@ def _limits(pack: Pack) -> RenderableType:
     table.add_column('unit')
     for level in Level:
         table.add_column(level.name)
-    for name, levels in summary.level_limits(pack.limits).items():
+    for name, levels in levels_of(pack.limits).items():
         cells = [_limit(levels[level]) if level in levels else '-' for level in Level]
-        table.add_row(name, unit_of(name), *cells)
+        table.add_row(name, QUANTITIES[name].unit, *cells)
     rules = Table.grid(padding=(0, 2))
     for name, rule in summary.loss_rules(pack.limits).items():
         after = f'open after {rule.open_after:g} s' if rule.open_after else 'open at once'

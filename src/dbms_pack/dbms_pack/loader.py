@@ -12,16 +12,13 @@ import numpy as np
 from . import paths, schema
 from .document import Document, parse, read_text
 from .errors import PackError, Problem
+from .limit_loader import limits_of, with_set
 from .model import (
     AgeingModel,
     Bus,
     CellModel,
     ContactorUnit,
     CurrentSensor,
-    Level,
-    Limit,
-    Limits,
-    LossRule,
     Module,
     Pack,
     Precharge,
@@ -31,8 +28,6 @@ from .validate import check_pack
 from .validate_cell import check_cell
 
 Data = Mapping[str, Any]
-
-_ONLY_NUMBERS = ('module_lost', 'string_lost', 'rest_current')
 
 
 def load_pack(path_or_name: str | Path) -> Pack:
@@ -59,19 +54,21 @@ def load_cell_text(text: str, path: Path) -> CellModel:
 
 
 def load_pack_text(text: str, path: Path) -> Pack:
-    """Load a pack from text that came from `path`; its cell is looked for beside it first."""
+    """Load a pack from text that came from `path`; its cell and limit set may lie beside it."""
     document = parse(text, path)
     data, problems = schema.check(document, 'pack')
     cell: CellModel | None = None
-    cell_text = ''
+    cell_text = set_text = ''
     cell_problems: list[Problem] = []
     if isinstance(data, dict):
         if data.get('cell') is not None:
             cell, cell_text, cell_problems = _find_cell(document, data['cell'])
+        data, set_text, set_problems = with_set(document, data)
+        cell_problems += set_problems
         problems += check_pack(document, data, cell)
     if problems or cell_problems or cell is None:
         raise PackError([*sorted(problems, key=lambda problem: problem.line), *cell_problems])
-    digest = hashlib.sha256(text.encode() + b'\0' + cell_text.encode()).hexdigest()
+    digest = hashlib.sha256('\0'.join((text, cell_text, set_text)).encode()).hexdigest()
     return _pack(data, cell, path, digest)
 
 
@@ -156,7 +153,7 @@ def _pack(data: Data, cell: CellModel, path: Path, digest: str) -> Pack:
         parallel=int(data['parallel']),
         buses={name: _bus(name, bus) for name, bus in data['buses'].items()},
         strings=_strings(data),
-        limits=_limits(data['limits']),
+        limits=limits_of(data['limits']),
         path=path,
         digest=digest,
     )
@@ -226,30 +223,3 @@ def _contactors(data: Data) -> ContactorUnit:
         ),
         **{name: float(data[name]) for name in numbers},
     )
-
-
-def _limits(data: Data) -> Limits:
-    levels = {
-        quantity: {Level[name.upper()]: _limit(limit) for name, limit in entry.items()}
-        for quantity, entry in data.items()
-        if quantity not in _ONLY_NUMBERS
-    }
-    return Limits(
-        module_lost=_loss(data['module_lost']),
-        string_lost=_loss(data['string_lost']),
-        rest_current=float(data['rest_current']),
-        **levels,
-    )
-
-
-def _limit(data: Data) -> Limit:
-    return Limit(
-        at=float(data['at']),
-        debounce=float(data['debounce']),
-        hysteresis=float(data['hysteresis']),
-        latch=data['latch'],
-    )
-
-
-def _loss(data: Data) -> LossRule:
-    return LossRule(**{name: float(value) for name, value in data.items()})

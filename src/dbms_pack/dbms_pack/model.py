@@ -8,7 +8,6 @@ current is positive while charging. Limits of current are magnitudes in their di
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .limits import Limits
+
 FloatArray = npt.NDArray[np.float64]
 _NO_TABLE = (np.zeros(0), np.zeros(0))
-
-
-class Level(IntEnum):
-    """How bad it is, as foxBMS 2 names it; the numbers are those of dbms_msgs/Fault."""
-
-    MOL = 1  # maximum operating limit: warn
-    RSL = 2  # recommended safety limit: lower the power limits
-    MSL = 3  # maximum safety limit: open the contactors
 
 
 @dataclass(frozen=True)
@@ -194,47 +187,6 @@ class String:
         """Where its sensors are in arrays over all temperature sensors of the pack."""
         first = self.modules[0].first_temperature
         return slice(first, first + sum(module.temperatures for module in self.modules))
-
-
-@dataclass(frozen=True)
-class Limit:
-    """One level of one quantity."""
-
-    at: float  # in the unit of the quantity
-    debounce: float  # s, the condition must hold this long
-    hysteresis: float  # it ends when the value is back by this much
-    latch: bool  # stays until reset_faults
-
-
-@dataclass(frozen=True)
-class LossRule:
-    """What happens when a source of measurements falls silent."""
-
-    timeout: float  # s of silence until it counts as lost
-    derate: float  # 0..1, factor on the limits while it is lost
-    open_after: float  # s, from the loss to the announced opening; 0: at once
-
-
-@dataclass(frozen=True)
-class Limits:
-    """All protection limits of the pack. None has a default.
-
-    Over-quantities rise from MOL over RSL to MSL, under-quantities fall. Current limits are per
-    string and magnitudes. `short_circuit` has only an MSL.
-    """
-
-    cell_overvoltage: Mapping[Level, Limit]
-    cell_undervoltage: Mapping[Level, Limit]
-    overtemperature_charge: Mapping[Level, Limit]
-    undertemperature_charge: Mapping[Level, Limit]
-    overtemperature_discharge: Mapping[Level, Limit]
-    undertemperature_discharge: Mapping[Level, Limit]
-    overcurrent_charge: Mapping[Level, Limit]
-    overcurrent_discharge: Mapping[Level, Limit]
-    short_circuit: Mapping[Level, Limit]
-    module_lost: LossRule
-    string_lost: LossRule  # no measurement of the string's current
-    rest_current: float  # A, below it a string counts as neither charging nor discharging
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,11 @@ _QUOTED_NUMBER = re.compile(r'\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*')
 
 @cache
 def load_schema(name: str, package: str = 'dbms_pack') -> dict[str, Any]:
-    """Return the schema of that name in a package: pack or cell, scenario of dbms_sim."""
+    """Return the schema of that name in a package: pack, cell or limits, scenario of dbms_sim."""
     text = files(package).joinpath(f'{name}.schema.json').read_text(encoding='utf-8')
     schema: dict[str, Any] = json.loads(text)
+    if name == 'limits':  # a limit set says the same things as the limits of a pack
+        schema['$defs'] = load_schema('pack')['$defs']
     return schema
 
 

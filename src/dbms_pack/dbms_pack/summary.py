@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pack in numbers, for people and for scripts."""
 
-from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from . import busload
-from .model import Level, Limit, Limits, LossRule, Pack
-from .validate_limits import unit_of
+from .limits import QUANTITIES, Limits, LossRule, levels_of
+from .model import Pack
 
 
 def bus_loads(pack: Pack) -> dict[str, tuple[float, float]]:
@@ -24,12 +22,6 @@ def bus_loads(pack: Pack) -> dict[str, tuple[float, float]]:
         name: (sum(rates[name]), busload.load(rates[name], bus.bitrate))
         for name, bus in pack.buses.items()
     }
-
-
-def level_limits(limits: Limits) -> dict[str, Mapping[Level, Limit]]:
-    """Return the limits that have levels, by quantity."""
-    values = {part.name: getattr(limits, part.name) for part in fields(limits)}
-    return {name: value for name, value in values.items() if isinstance(value, Mapping)}
 
 
 def loss_rules(limits: Limits) -> dict[str, LossRule]:
@@ -106,9 +98,9 @@ def _string_json(string: Any) -> dict[str, Any]:
 
 def _limits_json(limits: Limits) -> dict[str, Any]:
     data: dict[str, Any] = {
-        name: {'unit': unit_of(name)}
+        name: {'unit': QUANTITIES[name].unit}
         | {level.name.lower(): dict(vars(limit)) for level, limit in levels.items()}
-        for name, levels in level_limits(limits).items()
+        for name, levels in levels_of(limits).items()
     }
     data.update({name: dict(vars(rule)) for name, rule in loss_rules(limits).items()})
     return {**data, 'rest_current': limits.rest_current}

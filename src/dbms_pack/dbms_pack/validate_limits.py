@@ -7,19 +7,12 @@ from typing import Any
 
 from .document import Document
 from .errors import Problem
+from .limits import QUANTITIES
 from .model import CellModel
+from .validate_levels import LEVELS, check_levels
 
 Data = Mapping[str, Any]
 
-LEVELS = ('mol', 'rsl', 'msl')
-RISING = (
-    'cell_overvoltage',
-    'overtemperature_charge',
-    'overtemperature_discharge',
-    'overcurrent_charge',
-    'overcurrent_discharge',
-)
-FALLING = ('cell_undervoltage', 'undertemperature_charge', 'undertemperature_discharge')
 PAIRS = (
     ('cell_overvoltage', 'cell_undervoltage'),
     ('overtemperature_charge', 'undertemperature_charge'),
@@ -32,41 +25,25 @@ UNDERVOLTAGE_MARGIN = 0.3  # V
 
 def unit_of(quantity: str) -> str:
     """Return the unit of a limited quantity."""
-    if 'voltage' in quantity:
-        return 'V'
-    return 'degC' if 'temperature' in quantity else 'A'
+    return QUANTITIES[quantity].unit
 
 
 def check_limits(document: Document, data: Data, cell: CellModel | None) -> Iterator[Problem]:
     """Yield every limit that is right by itself and wrong beside the others."""
     limits = data.get('limits') or {}
-    for quantity in RISING:
-        yield from _check_order(document, limits, quantity, rising=True)
-    for quantity in FALLING:
-        yield from _check_order(document, limits, quantity, rising=False)
+    if data.get('limits') is not None:
+        yield from check_levels(document, limits)
     for over, under in PAIRS:
         yield from _check_window(document, limits, over, under)
     yield from _check_currents(document, data, limits)
     if cell is not None:
         yield from _check_cell(document, limits, cell)
+        yield from _check_chemistry(document, limits, cell)
 
 
 def _get(limits: Data, quantity: str, level: str, key: str = 'at') -> float | None:
     value = ((limits.get(quantity) or {}).get(level) or {}).get(key)
     return None if value is None else float(value)
-
-
-def _check_order(
-    document: Document, limits: Data, quantity: str, rising: bool
-) -> Iterator[Problem]:
-    known = [(level, _get(limits, quantity, level)) for level in LEVELS]
-    ordered = [(level, at) for level, at in known if at is not None]
-    unit = unit_of(quantity)
-    for (lower, before), (level, at) in zip(ordered, ordered[1:], strict=False):
-        if (at > before) != rising or at == before:
-            word = 'above' if rising else 'below'
-            allowed = f'{word} {lower} at {before:g} {unit}: a worse level begins later'
-            yield document.problem(('limits', quantity, level, 'at'), f'{at:g} {unit}', allowed)
 
 
 def _check_window(document: Document, limits: Data, over: str, under: str) -> Iterator[Problem]:
@@ -158,3 +135,13 @@ def _check_cell(document: Document, limits: Data, cell: CellModel) -> Iterator[P
         if at is not None and not low < at < high:
             key = ('limits', quantity, level, 'at')
             yield document.problem(key, f'{at:g} V', f'{allowed} of cell {cell.name}')
+
+
+def _check_chemistry(document: Document, limits: Data, cell: CellModel) -> Iterator[Problem]:
+    """A set is for cells of its own chemistry."""
+    chosen = limits.get('set') or {}
+    fits = [name.strip() for name in (chosen.get('chemistry') or '').split(',') if name.strip()]
+    if fits and cell.chemistry not in fits:
+        allowed = f'a set for {cell.chemistry}, the chemistry of cell {cell.name}'
+        found = f'{chosen["name"]!r} is for {", ".join(fits)}'
+        yield document.problem(('limits', 'set'), found, allowed)
