@@ -11,7 +11,8 @@ from enum import IntEnum
 
 import numpy as np
 
-from dbms_pack.model import FloatArray, Level, String
+from dbms_pack import Level
+from dbms_pack.model import FloatArray, String
 
 from .pack_estimator import PackEstimator
 

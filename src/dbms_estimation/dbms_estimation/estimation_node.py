@@ -17,12 +17,11 @@ from dbms_node.parameters import declare
 from dbms_node.runtime import run_node
 from dbms_pack import load_pack
 
-from .battery_state import UNHEARD, BatteryView, StringReading
+from .estimation import Estimation
 from .messages import CellsStateWriter, battery_state
 from .pack_estimator import PackEstimator
 
 DIAGNOSTICS_PERIOD = 1.0  # s
-NOT_A_CURRENT = StringMeasurement.STATUS_SENSOR_FAULT | StringMeasurement.STATUS_OVER_RANGE
 
 
 class EstimationNode(Node):
@@ -45,8 +44,7 @@ class EstimationNode(Node):
         )
         pack = self._pack = load_pack(name)
         self._estimator = PackEstimator(pack, time_scale=time_scale)
-        self._readings = [UNHEARD] * len(pack.strings)
-        self._serials: list[int | None] = [None] * len(pack.modules)
+        self._estimation = Estimation(pack, self._estimator)
         self._newest = Time()
         self._reported = 0
         self._writer = CellsStateWriter(pack)
@@ -83,28 +81,16 @@ class EstimationNode(Node):
             index, stamp_seconds(stamp), steady_now(), message.voltages, message.temperatures
         )
         if used:
-            self._serials[index] = message.serial
+            self._estimation.serials[index] = message.serial
             self._newest = stamp
 
     def _on_measurement(self, index: int, message: StringMeasurement) -> None:
         stamp = stamp_seconds(message.header.stamp)
-        string = self._pack.strings[index]
-        timeout = self._pack.limits.string_lost.timeout
-        current, voltage = message.current, message.string_voltage
-        # Written so that an age of NaN refuses the value too.
-        if message.status & NOT_A_CURRENT or not message.current_age <= timeout:
-            current = float('nan')
-        if not message.voltage_age <= timeout + 2 * string.current_sensor.voltage_period:
-            voltage = float('nan')
-        self._estimator.add_current(index, stamp - message.current_age, current)
-        self._readings[index] = StringReading(
-            stamp, steady_now(), current, voltage, message.minus, message.plus
-        )
+        self._estimation.on_measurement(index, message, stamp, steady_now())
         self._newest = message.header.stamp
 
     def _tick(self) -> None:
-        self._estimator.tick()
-        view = BatteryView(self._estimator, self._readings, self._serials, steady_now())
+        view = self._estimation.tick(steady_now())
         strings = view.strings()
         for publisher, values in zip(self._batteries, strings, strict=True):
             publisher.publish(battery_state(values, self._newest))

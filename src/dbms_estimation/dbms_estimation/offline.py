@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from dbms_pack import Limits, LossRule
 from dbms_pack.model import (
     CellModel,
     ContactorUnit,
     CurrentSensor,
     FloatArray,
-    Limits,
-    LossRule,
     Module,
     Pack,
     Precharge,

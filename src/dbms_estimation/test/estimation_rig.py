@@ -6,14 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from dbms_estimation.pack_estimator import PackEstimator
+from dbms_pack import Level, Limit, Limits, LossRule
 from dbms_pack.model import (
     CellModel,
     ContactorUnit,
     CurrentSensor,
-    Level,
-    Limit,
-    Limits,
-    LossRule,
     Module,
     Pack,
     Precharge,

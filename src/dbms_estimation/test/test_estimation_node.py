@@ -190,7 +190,7 @@ def test_a_faulty_or_old_current_is_not_used(graph):
         message = StringMeasurement(current=7.0, **fault)
         message.header.stamp = seconds_stamp(now)
         node._on_measurement(0, message)
-        assert math.isnan(node._readings[0].current)
+        assert math.isnan(node._estimation.readings[0].current)
     assert node._estimator.counters['currents not measured'] == 4
 
 
