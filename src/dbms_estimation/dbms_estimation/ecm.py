@@ -88,9 +88,11 @@ class CellTables:
         return np.interp(temperature, *self._model_errors)
 
     def turned(self, hysteresis: FloatArray, gained: FloatArray) -> FloatArray:
-        """Return the hysteresis state, -1..1, after the SOC has gone up by `gained`."""
-        kept = np.exp(-np.abs(gained) / self._hysteresis_soc)
-        return kept * hysteresis + (1 - kept) * np.sign(gained)
+        """Return the hysteresis state, -1..1, after the SOC has gone up by `gained`.
+
+        It is a play: it goes with the SOC and stands still at the edges.
+        """
+        return np.clip(hysteresis + gained / self._hysteresis_soc, -1.0, 1.0)
 
     def soc(self, ocv: FloatArray) -> FloatArray:
         """Return the SOC, 0..1, that belongs to an open-circuit voltage in V."""

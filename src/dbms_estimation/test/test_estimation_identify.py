@@ -6,7 +6,7 @@ import pytest
 from estimation_rig import Truth, ocv
 
 from dbms_estimation import identify_cli
-from dbms_estimation.identification.circuit import hats, hysteresis
+from dbms_estimation.identification.circuit import hats
 from dbms_pack import load_cell
 
 LAYOUT = """
@@ -86,9 +86,3 @@ def test_weights_of_interpolation_add_up_to_one():
     x = np.linspace(-0.2, 1.2, 50)
     assert np.allclose(hats(x, nodes).sum(axis=1), 1.0)
     assert np.allclose(hats(x, nodes) @ nodes, np.clip(x, 0, 1))
-
-
-def test_hysteresis_follows_the_direction():
-    soc = np.r_[np.linspace(1, 0.5, 200), np.linspace(0.5, 0.8, 200)]
-    state = hysteresis(soc, 0.05)
-    assert state[0] == 1.0 and state[199] < -0.99 and state[-1] > 0.98

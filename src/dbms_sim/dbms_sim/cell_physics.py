@@ -260,11 +260,8 @@ class Cells:
         gained /= self.capacity
         self._soc += gained
         if self.tables.has_hysteresis:
-            keep = np.exp(np.abs(gained) * (-1.0 / self.tables.hysteresis_soc))
-            toward = np.sign(gained)
-            self.hysteresis -= toward
-            self.hysteresis *= keep
-            self.hysteresis += toward
+            self.hysteresis += gained * (1.0 / self.tables.hysteresis_soc)
+            np.clip(self.hysteresis, -1.0, 1.0, out=self.hysteresis)
         if self.ageing.active:
             self._moved += np.abs(current) * dt
             self._worn += dt

@@ -186,6 +186,16 @@ def test_ocv_remembers_the_direction_it_came_from(marine):
     assert cells.voltages[0] - cells.voltages[1] == pytest.approx(0.04, rel=0.02)
 
 
+def test_ocv_takes_a_short_charge_within_a_discharge_back(marine):
+    model = replace(bare(marine.cell), hysteresis_voltage=np.full(1, 0.02), hysteresis_soc=0.02)
+    cells = Cells(model, np.array([0.5]), [1])
+    states = []
+    for amps, seconds in ((-28.0, 3600.0), (28.0, 360.0), (-28.0, 360.0)):
+        cells.carry(cells.prepare(seconds), np.array([amps]))
+        states.append(cells.hysteresis[0])
+    assert states == pytest.approx([-1.0, -0.5, -1.0])
+
+
 def test_resistance_follows_the_direction(robot):
     model = replace(bare(robot.cell), r0_charge=robot.cell.r0 * 2)
     cells = Cells(model, np.array([0.5, 0.5]), [2])

@@ -14,6 +14,7 @@ import numpy as np
 
 from dbms_pack.model import FloatArray
 
+from .hysteresis import play
 from .laboratory import Measurement
 from .ocv import Ocv, rising
 
@@ -92,7 +93,7 @@ class CircuitFit:
         driven = share * mean[:, None]
         slow = [filtered(dt, driven, tau) for tau in self.taus]
         columns = [share * m.current[:, None], *slow, hats(soc, _CORRECTIONS)]
-        turned = hysteresis(soc, self.hysteresis_soc)
+        turned = play(soc, self.hysteresis_soc, 1.0)
         known = np.interp(soc, self.ocv.soc, self.ocv.voltage)
         known += np.interp(soc, self.ocv.soc, self.ocv.gap) * turned
         return np.concatenate(columns, axis=1), m.voltage - known, np.clip(dt, 0, LONGEST_WEIGHT)
@@ -135,17 +136,6 @@ def filtered(dt: FloatArray, driven: FloatArray, tau: float) -> FloatArray:
     result, state = np.empty_like(driven), np.zeros(driven.shape[1])
     for k, (a, row) in enumerate(zip(kept, driven, strict=True)):
         state = a * state + (1 - a) * row
-        result[k] = state
-    return result
-
-
-def hysteresis(soc: FloatArray, span: float) -> FloatArray:
-    """Return the hysteresis state -1..1 along a history of SOC that begins after a charge."""
-    gained = np.diff(soc, prepend=soc[0])
-    kept, signs = np.exp(-np.abs(gained) / span), np.sign(gained)
-    state, result = 1.0, np.empty(len(soc))
-    for k, (a, sign) in enumerate(zip(kept, signs, strict=True)):
-        state = a * state + (1 - a) * sign
         result[k] = state
     return result
 
