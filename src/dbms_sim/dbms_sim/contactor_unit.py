@@ -105,6 +105,13 @@ class VirtualContactorUnit:
         return closed and not self.resistor_open
 
     @property
+    def poles(self) -> tuple[bool, bool]:
+        """Whether the string's minus and plus pole are on the link, be it through a resistor."""
+        plus = self._contactors['Plus'].closed
+        through = self._contactors['Precharge'].closed and not self.resistor_open
+        return self._contactors['Minus'].closed, plus or through
+
+    @property
     def closed(self) -> str:
         """Name the contactors that are closed, for a person."""
         names = [name.lower() for name, one in self._contactors.items() if one.closed]

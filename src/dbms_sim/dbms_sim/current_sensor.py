@@ -3,7 +3,9 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 from cantools.database.can import Database
 
 from dbms_pack.model import CurrentSensor
@@ -12,16 +14,48 @@ from dbms_sim.schedule import Schedule
 from dbms_sim.wire import Frame
 
 INSULATION_PERIOD = 1.0  # s
-INSULATION = 20e6  # Ohm, of a healthy pack
 _TOP_VOLTAGE = 16_777.214  # V, end of the format
+_TOP_INSULATION = 65_534e3  # Ohm, the format's "at least"
+
+
+@dataclass(frozen=True)
+class SensorQuality:
+    """How well the current sensors of a pack measure, for as long as they live.
+
+    Measured is gain times true current, plus offset and noise, up to the range.
+    """
+
+    offset: float = 0.0  # A
+    gain: float = 1.0
+    noise: float = 0.0  # A, standard deviation of each value
+    range: float | None = None  # A; None: as the pack file says
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what no sensor can be."""
+        for name, least in (('offset', -math.inf), ('gain', -math.inf), ('noise', 0.0)):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < least:
+                raise ValueError(f'current sensor: {name} {value} is not a number that it can be')
+        if self.range is not None and not 0.0 < self.range < math.inf:
+            raise ValueError(f'current sensor: range {self.range} is not a current above 0 A')
+
+
+PERFECT = SensorQuality()
 
 
 class VirtualCurrentSensor:
     """One sensor. Times in s on a steady clock."""
 
-    def __init__(self, sensor: CurrentSensor, db: Database) -> None:
-        self._sensor = sensor
-        self.insulation = INSULATION  # Ohm
+    def __init__(
+        self,
+        sensor: CurrentSensor,
+        db: Database,
+        quality: SensorQuality = PERFECT,
+        seed: int | tuple[int, ...] = 0,
+    ) -> None:
+        self._quality = quality
+        self._range = sensor.range if quality.range is None else quality.range
+        self._random = np.random.default_rng(seed)
         self.lost = ''  # or: silent, not_measured, fault
         # What is wrong with the current it measures, in A, one after the other.
         self.errors: dict[str, Callable[[float], float]] = {}
@@ -30,15 +64,20 @@ class VirtualCurrentSensor:
         self._insulation = _Sender(db, sensor, wire.INSULATION, INSULATION_PERIOD)
 
     def step(
-        self, now: float, current: float, string_voltage: float, link_voltage: float
+        self,
+        now: float,
+        current: float,
+        string_voltage: float,
+        link_voltage: float,
+        insulation: float,
     ) -> list[Frame]:
-        """Return the frames that are due; A (positive = charging), V; NaN: not measured."""
+        """Return the frames that are due; A (positive = charging), V, Ohm; NaN: not measured."""
         frames: list[Frame] = []
         if self.lost == 'silent':
             return frames
         if self._current.due(now):
             current = math.nan if self.lost else self._wrong(current)
-            over_range = abs(current) > self._sensor.range
+            over_range = abs(current) > self._range
             frames.append(
                 self._current.frame(
                     {
@@ -58,10 +97,15 @@ class VirtualCurrentSensor:
                 )
             )
         if self._insulation.due(now):
-            frames.append(self._insulation.frame({'Resistance': round(self.insulation / 1e3)}))
+            told = round(min(insulation, _TOP_INSULATION) / 1e3)
+            frames.append(self._insulation.frame({'Resistance': told}))
         return frames
 
     def _wrong(self, current: float) -> float:
+        quality = self._quality
+        current = quality.gain * current + quality.offset
+        if quality.noise > 0.0:
+            current += self._random.normal(0.0, quality.noise)
         for error in self.errors.values():
             current = error(current)
         return current
@@ -69,8 +113,7 @@ class VirtualCurrentSensor:
     def _measured(self, current: float) -> float | str:
         if math.isnan(current):
             return wire.NOT_MEASURED
-        limit = self._sensor.range
-        return round(min(max(current, -limit), limit), 3)
+        return round(min(max(current, -self._range), self._range), 3)
 
 
 def _voltage(voltage: float) -> float | str:

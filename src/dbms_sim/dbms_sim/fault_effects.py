@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dbms_sim.boards import VirtualBoard
+from dbms_sim.bus_faults import FRAME_BITS, Arbitration
 from dbms_sim.contactor_unit import Contactor, VirtualContactorUnit
 from dbms_sim.current_sensor import VirtualCurrentSensor
 from dbms_sim.distortions import Distortion, Forced, Noise, Offset, OpenWire, Stuck
@@ -186,6 +187,13 @@ def _bus_off(world: 'World', fault: Fault, now: float) -> Effect:
 
 def _overload(world: 'World', fault: Fault, now: float) -> Effect:
     bus = world.troubles.bus(fault.place.name)
+    left = (1.0 - fault.number('share')) * world.pack.buses[fault.place.name].bitrate
+    bus.arbitration = Arbitration(left / FRAME_BITS, int(fault.number('above')), now)
+    return Effect(lambda: setattr(bus, 'arbitration', None))
+
+
+def _disturbed(world: 'World', fault: Fault, now: float) -> Effect:
+    bus = world.troubles.bus(fault.place.name)
     bus.delay, bus.loss = fault.number('delay'), fault.number('loss')
 
     def stop() -> None:
@@ -215,9 +223,10 @@ def _current(
 
 
 def _insulation(world: 'World', fault: Fault, now: float) -> Effect:
-    sensor = _sensor(world, fault)
-    healthy, sensor.insulation = sensor.insulation, fault.number('resistance')
-    return Effect(lambda: setattr(sensor, 'insulation', healthy))
+    insulation, pole = world.insulation, str(fault.values['pole'])
+    _sensor(world, fault)  # nobody else would tell of it
+    insulation.break_down(fault.key, _string(world, fault), pole, fault.number('resistance'))
+    return Effect(lambda: insulation.mend(fault.key))
 
 
 def _fuse(world: 'World', fault: Fault, now: float) -> Effect:
@@ -333,6 +342,7 @@ _BUILDERS: Mapping[str, Callable[['World', Fault, float], Effect]] = {
     'board_flag': _flag,
     'bus_off': _bus_off,
     'bus_overload': _overload,
+    'bus_disturbed': _disturbed,
     'current_lost': _lost,
     'current_offset': _current(lambda world, fault, current: current + fault.number('amperes')),
     'current_gain': _current(lambda world, fault, current: current * fault.number('factor')),

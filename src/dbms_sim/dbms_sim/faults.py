@@ -16,6 +16,8 @@ CONTACTORS = ('minus', 'precharge', 'plus')
 FLAGS = ('open_wire', 'self_test_failed', 'reference_failed', 'board_hot', 'bleed_refused')
 SENTINELS = ('not_measured', 'fault', 'zero', 'top')
 READINGS = ('open', 'closed', 'unknown', 'fault')
+POLES = ('minus', 'plus')
+_APART = ('contactor', 'flag', 'pole')  # faults that differ in one of these are two
 
 Value = float | str
 
@@ -92,7 +94,7 @@ class Fault:
     @property
     def key(self) -> tuple[str, str, str]:
         """What a second fault with this key replaces."""
-        which = self.values.get('contactor') or self.values.get('flag') or ''
+        which = next((self.values[one] for one in _APART if one in self.values), '')
         return self.kind.name, str(self.place), str(which)
 
     def number(self, name: str) -> float:
@@ -184,7 +186,11 @@ KINDS: Mapping[str, FaultKind] = {
         ),
         FaultKind('bus_off', ('bus',), 'no frame of the simulated units comes or goes'),
         FaultKind(
-            'bus_overload', ('bus',), 'frames are late or lost',
+            'bus_overload', ('bus',), 'others take most of the time of a bus; high ids starve',
+            (_number('share', 0.97, '', 0.0, 1.0), _number('above', 0, 'id', 0.0, 2047.0)),
+        ),
+        FaultKind(
+            'bus_disturbed', ('bus',), 'frames are late or lost, whatever their id',
             (_number('delay', 0.05, 's', 0.0, 10.0), _number('loss', 0.1, '', 0.0, 1.0)),
         ),
         FaultKind(
@@ -221,8 +227,9 @@ KINDS: Mapping[str, FaultKind] = {
         ),
         FaultKind('precharge_open', ('string',), 'the precharge resistor is open'),
         FaultKind(
-            'insulation_low', ('string',), 'a current path from the string to the chassis',
-            (_number('resistance', 50e3, 'Ohm', 0.0, 65e6),),
+            'insulation_low', ('string',), 'a current path from a pole to the chassis',
+            (_number('resistance', 50e3, 'Ohm', 1.0, 65e6),
+             Parameter('pole', 'plus', choices=POLES)),
         ),
         FaultKind('interlock_open', ('string',), 'the interlock loop is open'),
     )

@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from dbms_pack.model import CellModel, Pack
 from dbms_sim.link import CONTACT_RESISTANCE, Contacts, Link
-from dbms_sim.loads import Load, Obeying, PackView
+from dbms_sim.loads import Allowed, Load, Obeying, PackView
 from dbms_sim.plant import Plant
 from dbms_sim.playback import Recording
 from dbms_sim.string_path import StringPath
 
 FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int_]
 
 MAX_STEP = 2.0  # s of battery time: an RC pair is exact for any, the OCV is not
 BLEED_RESISTANCE = 33.0  # Ohm, balancing resistor of a board
@@ -48,16 +48,19 @@ class Feed(Protocol):
         """Voltage of the link in V."""
 
     def advance(
-        self, dt: float, time_scale: float, contacts: Contacts, bleeding: BoolArray
+        self, dt: float, time_scale: float, contacts: Contacts, bleeding: IntArray
     ) -> list[str]:
-        """Go on by `dt` s of wall time as the contacts are; return what is worth telling."""
+        """Go on by `dt` s of wall time as the contacts are; return what is worth telling.
+
+        `bleeding` (cells,) says how many balancing resistors are on at each cell.
+        """
 
     def follow(
         self,
         dt: float,
         time_scale: float,
         currents: FloatArray,
-        bleeding: BoolArray,
+        bleeding: IntArray,
         connected: bool,
     ) -> list[str]:
         """Go on with string currents that were measured by somebody else."""
@@ -83,8 +86,9 @@ class ModelFeed:
         self._link = Link(pack.cell.voltage_nominal * pack.strings[0].cells)
         self.path = StringPath(pack)
         self.path_resistance: FloatArray = np.full(len(pack.strings), np.inf)  # Ohm, to the link
+        self.leakage: FloatArray = np.zeros(len(pack.strings))  # A, lost through the chassis
         self._load_current = 0.0
-        self._limits = (0.0, 0.0)  # A, charge and discharge
+        self._limits = Allowed()
         self._limits_left = 0.0  # s of wall time for which they are valid
         self.obey = False  # whatever the load is, it keeps to the limits
         self.position = 0.0
@@ -94,9 +98,9 @@ class ModelFeed:
         """Put another machine on the pack."""
         self._load = load
 
-    def hear_limits(self, charge: float, discharge: float, valid_for: float) -> None:
-        """Take what protection allows, A and s of wall time; what is no number allows nothing."""
-        self._limits = charge if charge > 0.0 else 0.0, discharge if discharge > 0.0 else 0.0
+    def hear_limits(self, allowed: Allowed, valid_for: float) -> None:
+        """Take what protection allows for `valid_for` s of wall time."""
+        self._limits = allowed
         self._limits_left = valid_for if valid_for > 0.0 else 0.0
 
     @property
@@ -121,21 +125,21 @@ class ModelFeed:
         return self._link.voltage
 
     def advance(
-        self, dt: float, time_scale: float, contacts: Contacts, bleeding: BoolArray
+        self, dt: float, time_scale: float, contacts: Contacts, bleeding: IntArray
     ) -> list[str]:
         """Step cells, link and load, in as many steps as the time scale needs."""
         self._limits_left -= dt
         count, part = _steps(dt * time_scale)
         for _ in range(count):
             live = contacts.without(self.path.open)
-            self._load_current = self._demand() if live.any_main else 0.0
             step = self._plant.prepare(part)
             emf, resistance = self._plant.sources(step)
             resistance = resistance + self.path.resistance
             self.path_resistance = resistance + CONTACT_RESISTANCE
+            self._load_current = self._demand(live, emf) if live.any_main else 0.0
             self.currents = self._link.solve(dt / count, live, emf, resistance, self._load_current)
             self.path.step(self.currents, part)
-            self._plant.advance(step, self.currents, self._bleed(bleeding))
+            self._plant.advance(step, self.currents - self.leakage, self._bleed(bleeding))
             self.position += part
         return []
 
@@ -144,7 +148,7 @@ class ModelFeed:
         dt: float,
         time_scale: float,
         currents: FloatArray,
-        bleeding: BoolArray,
+        bleeding: IntArray,
         connected: bool,
     ) -> list[str]:
         """Step the cells with given string currents; there is no link here."""
@@ -162,22 +166,26 @@ class ModelFeed:
             'soc_mean': f'{self._plant.soc.mean():.4f}',
         }
 
-    def _demand(self) -> float:
+    def _demand(self, live: Contacts, emf: FloatArray) -> float:
         plant = self._plant
-        charge, discharge = self._limits if self._limits_left > 0.0 else (0.0, 0.0)
+        # What feeds the link is one source: that of all connected strings in parallel.
+        conductance = np.where(live.main, 1.0 / self.path_resistance, 0.0)
+        total = float(conductance.sum())
         view = PackView(
             float(plant.soc.mean()),
             float(plant.soc.min()),
             float(plant.voltages.max()),
-            charge,
-            discharge,
+            self._limits if self._limits_left > 0.0 else Allowed(),
             self._link.voltage,
+            float(conductance @ emf) / total,
+            1.0 / total,
         )
         load = Obeying(self._load) if self.obey else self._load
         return load.current(self.position, view)
 
-    def _bleed(self, bleeding: BoolArray) -> FloatArray:
-        return np.where(bleeding, self._plant.voltages / BLEED_RESISTANCE, 0.0)
+    def _bleed(self, bleeding: IntArray) -> FloatArray:
+        current: FloatArray = bleeding * self._plant.voltages / BLEED_RESISTANCE
+        return current
 
 
 class RecordingFeed:
@@ -217,7 +225,7 @@ class RecordingFeed:
         return self._link.voltage
 
     def advance(
-        self, dt: float, time_scale: float, contacts: Contacts, bleeding: BoolArray
+        self, dt: float, time_scale: float, contacts: Contacts, bleeding: IntArray
     ) -> list[str]:
         """Play on while a string is connected; bleeding changes nothing that was measured."""
         told = self._play(dt * time_scale, contacts.any_main)
@@ -235,7 +243,7 @@ class RecordingFeed:
         dt: float,
         time_scale: float,
         currents: FloatArray,
-        bleeding: BoolArray,
+        bleeding: IntArray,
         connected: bool,
     ) -> list[str]:
         """Play on while somebody else's contactors are closed."""

@@ -19,15 +19,45 @@ CHARGE_END = 0.05  # C, a charge is over below this
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """What protection allows a load; by default, as when nothing was heard: no current.
+
+    What is no number allows nothing.
+    """
+
+    charge: float = 0.0  # A
+    discharge: float = 0.0  # A
+    highest: float = math.inf  # V, at the pack's terminals
+    lowest: float = 0.0  # V
+
+    def clip(self, current: float, pack: 'PackView') -> float:
+        """Return what may flow of `current` A."""
+        if current > 0.0:
+            room = pack.current_at(self.highest) if self.highest != math.inf else math.inf
+            return min(current, _least(self.charge, room))
+        room = -pack.current_at(self.lowest) if self.lowest != 0.0 else math.inf
+        return max(current, -_least(self.discharge, room))
+
+
+@dataclass(frozen=True)
 class PackView:
     """What a load may know of the pack."""
 
     soc: float  # mean, 0..1
     lowest_soc: float
     highest_voltage: float  # V, of a cell
-    charge_limit: float = 0.0  # A, as protection tells it; 0: nothing was heard
-    discharge_limit: float = 0.0  # A
+    allowed: Allowed = Allowed()  # noqa: RUF009  (frozen)
     voltage: float = math.nan  # V, of the pack
+    emf: float = math.nan  # V, at its terminals if no current flowed
+    resistance: float = math.nan  # Ohm, of the connected strings together
+
+    def current_at(self, voltage: float) -> float:
+        """Return the current in A that brings the terminals to `voltage` V; NaN: not known."""
+        return (voltage - self.emf) / self.resistance
+
+
+def _least(*bounds: float) -> float:
+    return min(bound if bound > 0.0 else 0.0 for bound in bounds)
 
 
 class Load(Protocol):
@@ -70,6 +100,30 @@ class Charging:
         return self._charger.current(pack)
 
 
+class Terminals:
+    """A charger that knows the pack's terminals alone: constant current up to its voltage."""
+
+    def __init__(self, current: float, voltage: float) -> None:
+        self._current = current
+        self._voltage = voltage
+
+    def current(self, time: float, pack: PackView) -> float:
+        """Return the current in A; none where the voltage is not known."""
+        room = pack.current_at(self._voltage)
+        return min(room, self._current) if room > 0.0 else 0.0
+
+
+class Scaled:
+    """A load times a factor: what was measured on one cell, for a pack of many."""
+
+    def __init__(self, load: Load, factor: float) -> None:
+        self._load = load
+        self._factor = factor
+
+    def current(self, time: float, pack: PackView) -> float:
+        return self._factor * self._load.current(time, pack)
+
+
 class Obeying:
     """A load that keeps to the limits that protection tells, and rests when it hears none."""
 
@@ -77,8 +131,7 @@ class Obeying:
         self._load = load
 
     def current(self, time: float, pack: PackView) -> float:
-        wanted = self._load.current(time, pack)
-        return min(max(wanted, -pack.discharge_limit), pack.charge_limit)
+        return pack.allowed.clip(self._load.current(time, pack), pack)
 
 
 class Solar:
@@ -200,7 +253,8 @@ def marine(pack: Pack) -> Load:
 
 NAMES = (
     "'robot', 'marine', 'boat', 'solar:WATTS', 'rest', 'constant:AMPERES', 'charge:AMPERES' (then "
-    "at constant voltage), or a CSV file with time and current; 'obey:' before it keeps to limits"
+    "at constant voltage), 'charge:AMPERES:VOLTS' of the pack, or a CSV file with time and "
+    "current; 'times:FACTOR:' before it scales it, 'obey:' keeps it to limits"
 )
 
 
@@ -208,6 +262,10 @@ def make_load(name: str, pack: Pack) -> Load:
     """Return the load profile of that name; ValueError says which there are."""
     if name.startswith('obey:'):
         return Obeying(make_load(name.removeprefix('obey:'), pack))
+    if name.startswith('times:'):
+        factor, _, rest = name.removeprefix('times:').partition(':')
+        number = _number(name, factor, 'a factor, such as 6', least=0.0)
+        return Scaled(make_load(rest, pack), number)
     if name == 'robot':
         return robot(pack)
     if name == 'marine':
@@ -219,6 +277,12 @@ def make_load(name: str, pack: Pack) -> Load:
     kind, colon, text = name.partition(':')
     if colon and kind == 'solar':
         return Solar(pack, _number(name, text, 'a power in W, such as 300', least=0.0))
+    if kind == 'charge' and ':' in text:
+        amperes, _, volts = text.partition(':')
+        return Terminals(
+            _number(name, amperes, 'a current in A, such as 20', least=0.0),
+            _number(name, volts, 'a voltage in V, such as 54', least=0.0),
+        )
     if colon and kind in ('constant', 'charge'):
         current = _number(name, text, 'a current in A, such as -20')
         return Constant(current) if kind == 'constant' else Charging(pack.cell, current)

@@ -21,9 +21,10 @@ from dbms_pack import load_cell, load_pack
 from dbms_pack.model import Pack
 from dbms_sim.boards import CellOffset
 from dbms_sim.bus_port import BusPort
+from dbms_sim.current_sensor import SensorQuality
 from dbms_sim.faults import FaultError, parse_parameters
 from dbms_sim.feeds import Feed, ModelFeed, RecordingFeed
-from dbms_sim.loads import NAMES, make_load
+from dbms_sim.loads import NAMES, Allowed, make_load
 from dbms_sim.playback import read_recording
 from dbms_sim.wire import Frame
 from dbms_sim.world import Event, World
@@ -121,7 +122,25 @@ class SimNode(Node):
         known = {module.name for module in pack.modules}
         if unknown := sorted(set(names) - known):
             raise ValueError(f'modules: pack {pack.name} has no {", ".join(unknown)}')
-        return World(pack, feed, modules=names or None, units=units, time_scale=time_scale)
+        return World(
+            pack,
+            feed,
+            modules=names or None,
+            units=units,
+            time_scale=time_scale,
+            seed=seed,
+            current_sensors=self._declare_sensors(),
+        )
+
+    def _declare_sensors(self) -> SensorQuality:
+        """Take how well the current sensors measure."""
+        return SensorQuality(
+            declare(self, 'current_offset', 0.0, 'A, of the current sensors'),
+            declare(self, 'current_gain', 1.0, 'of the current sensors'),
+            declare(self, 'current_noise', 0.0, 'A, of the current sensors', minimum=0.0),
+            declare(self, 'current_range', 0.0, 'A; 0: as the pack file says', minimum=0.0)
+            or None,
+        )
 
     def _declare_faults(self) -> None:
         setters: dict[str, Callable[[Any], None]] = {
@@ -172,9 +191,13 @@ class SimNode(Node):
     def _on_limits(self, limits: Limits) -> None:
         with self._lock:
             if isinstance(self._world.feed, ModelFeed):
-                self._world.feed.hear_limits(
-                    limits.charge_current, limits.discharge_current, limits.valid_for
+                allowed = Allowed(
+                    limits.charge_current,
+                    limits.discharge_current,
+                    limits.charge_voltage,
+                    limits.discharge_voltage,
                 )
+                self._world.feed.hear_limits(allowed, limits.valid_for)
 
     def _obey(self, obey: bool) -> None:
         with self._lock:

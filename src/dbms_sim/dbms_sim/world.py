@@ -20,10 +20,11 @@ from dbms_sim import wire
 from dbms_sim.boards import CellOffset, VirtualBoard
 from dbms_sim.bus_faults import Troubles
 from dbms_sim.contactor_unit import VirtualContactorUnit
-from dbms_sim.current_sensor import VirtualCurrentSensor
+from dbms_sim.current_sensor import PERFECT, SensorQuality, VirtualCurrentSensor
 from dbms_sim.fault_effects import Effect, begin
 from dbms_sim.faults import Fault, FaultError, check_fault
 from dbms_sim.feeds import Feed, ModelFeed
+from dbms_sim.insulation import Insulation
 from dbms_sim.link import Contacts
 from dbms_sim.listener import Listener
 from dbms_sim.string_path import WELDING_CURRENT, ContactorWear
@@ -58,6 +59,7 @@ class World:
         time_scale: float = 1.0,
         database: Database | None = None,
         seed: int = 0,
+        current_sensors: SensorQuality = PERFECT,
     ) -> None:
         db = self._db = database or wire.database()
         self.pack = pack
@@ -69,18 +71,21 @@ class World:
         self.units: dict[str, VirtualContactorUnit] = {}
         self.sensors: dict[str, VirtualCurrentSensor] = {}
         if units:
-            for string in pack.strings:
+            for index, string in enumerate(pack.strings):
                 self.units[string.name] = VirtualContactorUnit(string.contactors, db)
-                self.sensors[string.name] = VirtualCurrentSensor(string.current_sensor, db)
+                self.sensors[string.name] = VirtualCurrentSensor(
+                    string.current_sensor, db, current_sensors, (seed, index)
+                )
+        self.insulation = Insulation(len(pack.strings))
         self._heard = [] if units else [Listener(string, db) for string in pack.strings]
         self._receivers = self._make_receivers()
-        self._bleeding = np.zeros(pack.cells, dtype=bool)
+        self._bleeding = np.zeros(pack.cells, dtype=int)  # resistors that are on, of any board
         self._last: float | None = None
         self.random: np.random.Generator = np.random.default_rng(seed)  # of the faults
         self.troubles = Troubles(self.random)
         self.intruders: dict[str, VirtualBoard] = {}  # second boards, by the module they mimic
         self._faults: dict[tuple[str, str, str], tuple[Fault, Effect]] = {}
-        self._bleeding_bits = dict.fromkeys(self.boards, 0)
+        self._bleeding_bits: dict[str, list[int]] = dict.fromkeys(self.boards, [0])
         self._closed = {name: unit.closed for name, unit in self.units.items()}
         self._wear = [ContactorWear(one.contactors.break_current) for one in pack.strings]
         self._main = np.zeros(len(pack.strings), dtype=bool)
@@ -99,9 +104,14 @@ class World:
         self._see_fuses(now)
         feed = self.feed
         strings, currents = feed.string_voltages, feed.currents
+        insulation = self.insulation.resistance
         for index, sensor in enumerate(self.sensors.values()):
             frames += sensor.step(
-                now, float(currents[index]), float(strings[index]), feed.link_voltage
+                now,
+                float(currents[index]),
+                float(strings[index]),
+                feed.link_voltage,
+                float(insulation[index]),
             )
         voltages, temperatures = feed.voltages, feed.temperatures
         for board in (*self.boards.values(), *self.intruders.values()):
@@ -111,8 +121,12 @@ class World:
     def receive(self, frame: Frame, now: float) -> None:
         """Take a frame that somebody else sent; one that is for nobody here is no matter."""
         receiver = self._receivers.get((frame.bus, frame.can_id))
-        if receiver is not None and self.troubles.lets_in(frame):
-            receiver(frame.data, now)
+        if receiver is None or not self.troubles.lets_in(frame):
+            return
+        receiver(frame.data, now)
+        for board in self.intruders.values():
+            if board.module.bus == frame.bus and board.command_id == frame.can_id:
+                board.receive(frame.data, now)
 
     def silence(self, modules: Iterable[str]) -> None:
         """Pull the plug of exactly these boards; KeyError names one that is not played here."""
@@ -218,6 +232,9 @@ class World:
             currents = np.array([listener.current(now) for listener in self._heard])
             connected = any(listener.main_closed(now) for listener in self._heard)
             return self.feed.follow(dt, self.time_scale, currents, self._bleeding, connected)
+        self.insulation.join(np.array([unit.poles for unit in self.units.values()]))
+        if isinstance(self.feed, ModelFeed):
+            self.feed.leakage = self.insulation.leakage(self.feed.string_voltages)
         precharge = np.array([unit.precharge_closed for unit in self.units.values()])
         contacts = Contacts(self._main.copy(), precharge)
         return self.feed.advance(dt, self.time_scale, contacts, self._bleeding)
@@ -272,10 +289,13 @@ class World:
 
     def _see_bleeding(self, now: float) -> None:
         for name, board in self.boards.items():
-            bits = board.bleeding(now)
+            bits = [board.bleeding(now)]
+            if name in self.intruders:
+                bits.append(self.intruders[name].bleeding(now))
             if bits != self._bleeding_bits[name]:
                 self._bleeding_bits[name] = bits
-                on = (bits >> np.arange(board.module.cells)) & 1
+                cells = np.arange(board.module.cells)
+                on = sum((one >> cells) & 1 for one in bits)
                 self._bleeding[board.module.cell_slice] = on
 
     def _tell(self, text: str) -> None:

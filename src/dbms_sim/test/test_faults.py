@@ -262,14 +262,63 @@ def test_a_bus_that_is_off_carries_nothing_either_way(marine):
     assert rig.world.contactors()['port'] == 'minus'
 
 
-def test_an_overloaded_bus_is_late_and_loses_but_keeps_the_order(rig):
-    rig.world.inject('bus_overload', 'main', {'delay': 0.1, 'loss': 0.3})
+def test_a_disturbed_bus_is_late_and_loses_but_keeps_the_order(rig):
+    rig.world.inject('bus_disturbed', 'main', {'delay': 0.1, 'loss': 0.3})
     frames = rig.run(10.0)
     counters = [v['Counter'] for _, v in decoded(frames, wire.CURRENT)]
     assert len(counters) == pytest.approx(350, rel=0.15)
     jumps = [(b - a) % 16 for a, b in zip(counters, counters[1:], strict=False)]
     assert 0 not in jumps
     assert max(jumps) < 12
+
+
+def test_on_an_overloaded_bus_low_ids_win_and_high_ones_starve(rig):
+    # 3 % of 500 kbit/s are 120 frames/s: 81 of the string, and 39 of 120 of the boards.
+    rig.world.inject('bus_overload', 'main', {'share': 0.97})
+    frames = [frame.can_id for _, frame in rig.run(10.0)]
+    sent = Counter(frames)
+    assert len(frames) == pytest.approx(1200, abs=5)
+    assert sent[wire.CURRENT] == pytest.approx(500, abs=3)
+    assert sent[wire.CONTACTOR_FEEDBACK] == pytest.approx(200, abs=3)
+    first, last = sent[0x410], sent[0x42C]
+    assert first == pytest.approx(100, abs=5) and last < 50
+    shares = [sent[0x410 + k] for k in (0, 1, 2)] + [sent[0x420 + k] for k in (0, 1, 0xC)]
+    assert shares == sorted(shares, reverse=True)
+    rig.world.clear('bus_overload')
+    again = Counter(frame.can_id for _, frame in rig.run(10.0))
+    assert again[0x42C] == pytest.approx(100, abs=1)
+
+
+def test_a_bus_without_time_left_carries_only_what_is_above_the_others(rig):
+    rig.world.inject('bus_overload', 'main', {'share': 1, 'above': 0x060})
+    assert {frame.can_id for _, frame in rig.run(1.0)} == {wire.CONTACTOR_FEEDBACK}
+    rig.hold('Minus')
+    rig.run(0.2)
+    assert rig.world.contactors() == {'a': 'minus'}
+    rig.hold()
+    rig.world.inject('bus_overload', 'main', {'share': 1})
+    rig.run(0.5)
+    rig.hold('Minus')
+    rig.run(0.5)
+    assert rig.world.contactors() == {'a': 'open'}
+
+
+def test_a_second_board_obeys_bleed_commands_as_the_first_does(rig):
+    rig.world.inject('board_duplicate', 'm1')
+    rig.run(0.2)
+    message = wire.database().get_message_by_frame_id(wire.module_id(0, wire.BLEED))
+    can_id = wire.module_id(1, wire.BLEED)
+    data = wire.encode(message, can_id, 1, {'Cells': 0b100, 'Lease': 1.0})
+    rig.world.receive(wire.Frame('main', can_id, data), rig.now)
+    told = [values['Bleeding'] for _, values in decoded(rig.run(0.3), 0x40C, 1)]
+    assert len(told) >= 5 and set(told) == {0b100}
+    before = rig.world.feed.plant.soc.copy()
+    rig.run(0.5)
+    gone = before - rig.world.feed.plant.soc
+    both = 2 * rig.world.feed.voltages[2] / 33.0 * 0.5  # As
+    assert gone[2] * 3600 * rig.world.feed.plant.capacity[2] == pytest.approx(both, rel=0.05)
+    rig.run(1.0)
+    assert decoded(rig.run(0.2), 0x40C, 1)[-1][1]['Bleeding'] == 0
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ import math
 import numpy as np
 import pytest
 
+from dbms_pack import paths
 from dbms_sim.feeds import ModelFeed
 from dbms_sim.link import Contacts
-from dbms_sim.loads import PackView, make_load
+from dbms_sim.loads import Allowed, PackView, make_load
+from dbms_sim.playback import read_profile
 
 HALF = PackView(0.5, 0.5, 3.7)
 
@@ -62,10 +64,77 @@ def test_a_charger_tapers_at_its_voltage_and_never_discharges(robot):
 def test_an_obeying_load_keeps_to_the_limits_and_rests_without_them(robot):
     load = make_load('obey:constant:-20', robot)
     assert load.current(0.0, HALF) == 0.0
-    assert load.current(0.0, PackView(0.5, 0.5, 3.7, 10.0, 15.0)) == -15.0
-    assert load.current(0.0, PackView(0.5, 0.5, 3.7, 10.0, 30.0)) == -20.0
+    assert load.current(0.0, PackView(0.5, 0.5, 3.7, Allowed(10.0, 15.0))) == -15.0
+    assert load.current(0.0, PackView(0.5, 0.5, 3.7, Allowed(10.0, 30.0))) == -20.0
     charge = make_load('obey:charge:9', robot)
-    assert charge.current(0.0, PackView(0.5, 0.5, 3.7, 2.5, 15.0)) == 2.5
+    assert charge.current(0.0, PackView(0.5, 0.5, 3.7, Allowed(2.5, 15.0))) == 2.5
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'highest', 'lowest', 'flows'),
+    [
+        (9.0, 50.0, 40.0, 9.0),
+        (9.0, 48.2, 40.0, 4.0),  # 48 V behind 50 mOhm reach 48.2 V at 4 A
+        (9.0, 47.0, 40.0, 0.0),  # above the voltage already: a charger does not draw
+        (9.0, math.nan, 40.0, 0.0),
+        (-20.0, 50.0, 47.5, -10.0),
+        (-20.0, 50.0, 49.0, 0.0),
+        (-20.0, 50.0, math.nan, 0.0),
+    ],
+)
+def test_an_obeying_load_keeps_the_terminals_within_the_voltages(
+    robot, wanted, highest, lowest, flows
+):
+    load = make_load(f'obey:constant:{wanted}', robot)
+    allowed = Allowed(100.0, 100.0, highest, lowest)
+    view = PackView(0.5, 0.5, 3.7, allowed, 48.0, 48.0, 0.05)
+    assert load.current(0.0, view) == pytest.approx(flows)
+
+
+def test_a_charger_obeys_the_charge_voltage_to_the_millivolt(robot):
+    feed = ModelFeed(robot, make_load('obey:constant:9', robot), 0.8, seed=1)
+    contacts = Contacts(np.array([True]), np.array([False]))
+    still = np.zeros(robot.cells, dtype=int)
+    tapered = 0
+    for _ in range(3600):
+        feed.hear_limits(Allowed(22.0, 70.0, 53.0, 40.0), 10.0)
+        feed.advance(1.0, 1.0, contacts, still)
+        assert feed.link_voltage < 53.0005
+        tapered += 0.0 < feed.currents[0] < 8.9
+    assert feed.currents[0] < 3.0 and tapered > 600
+
+
+def test_a_charger_at_the_terminals_holds_its_own_voltage_whatever_the_limits_say(robot):
+    feed = ModelFeed(robot, make_load('charge:12:55.5', robot), 0.9, seed=1)
+    contacts = Contacts(np.array([True]), np.array([False]))
+    for _ in range(7200):
+        feed.hear_limits(Allowed(0.0, 0.0, 53.0, 40.0), 10.0)
+        feed.advance(1.0, 1.0, contacts, np.zeros(robot.cells, dtype=int))
+    assert feed.link_voltage == pytest.approx(55.5, abs=1e-3)
+    assert 0.0 < feed.currents[0] < 6.0
+    for name in ('charge:12:', 'charge:-1:50', 'charge:x:50', 'charge:12:nan'):
+        with pytest.raises(ValueError, match='is not a'):
+            make_load(name, robot)
+
+
+def test_a_cycle_measured_on_a_cell_is_scaled_to_a_pack(robot, tmp_path):
+    path = tmp_path / 'cell.csv'
+    path.write_text('Time [s],Current [A]\n0,-1\n2,2.5\n4,0\n', encoding='utf-8')
+    load = make_load(f'times:6:{path}', robot)
+    assert [load.current(t, HALF) for t in (0, 2)] == [-6.0, 15.0]
+    path.write_text('Time [s],Current [A]\n0,-1\n2,\n', encoding='utf-8')
+    for name in (f'times:6:{path}', 'times:x:rest', 'times:-1:rest', 'times:6'):
+        with pytest.raises(ValueError):
+            make_load(name, robot)
+
+
+@pytest.mark.parametrize('name', ['robot_day', 'boat_trip'])
+def test_the_shipped_missions_have_peaks_and_pauses(robot, name):
+    profile = read_profile(paths.find('packs', 'robot_13s').parents[1] / 'loads' / f'{name}.csv')
+    currents = profile.current[:, 0]
+    assert profile.time[-1] >= 6 * 3600.0
+    assert currents.min() < 4 * currents[currents < 0].mean() / 3  # peaks beside the cruise
+    assert currents.max() > 0.0
 
 
 @pytest.mark.parametrize('by_name', [True, False])
@@ -80,12 +149,12 @@ def test_limits_hold_while_they_are_valid(robot, by_name):
         return feed.currents[0]
 
     assert current(0.1) == pytest.approx(0.0, abs=1e-9)
-    feed.hear_limits(5.0, 12.0, 1.0)
+    feed.hear_limits(Allowed(5.0, 12.0), 1.0)
     assert current(0.5) == pytest.approx(-12.0)
     assert current(0.6) == pytest.approx(0.0, abs=1e-9)
-    feed.hear_limits(math.nan, math.nan, 1.0)
+    feed.hear_limits(Allowed(math.nan, math.nan), 1.0)
     assert current(0.1) == pytest.approx(0.0, abs=1e-9)
-    feed.hear_limits(5.0, 50.0, math.nan)
+    feed.hear_limits(Allowed(5.0, 50.0), math.nan)
     assert current(0.1) == pytest.approx(0.0, abs=1e-9)
 
 
