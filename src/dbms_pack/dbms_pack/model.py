@@ -61,7 +61,7 @@ class CellModel:
     path: Path | None = None
     # V, at each point of ocv_soc: half the gap between the OCV after charge and after discharge
     hysteresis_voltage: FloatArray = field(default_factory=lambda: np.zeros(1))
-    hysteresis_soc: float = 0.05  # change of SOC that takes the OCV most of the way across
+    hysteresis_soc: float = 0.05  # change of SOC from the middle to one of both
     # V/K, at each point of ocv_soc: change of the OCV with temperature, from 25 degC on
     entropic: FloatArray = field(default_factory=lambda: np.zeros(1))
     r0_charge: FloatArray | None = None  # Ohm while charging, where it differs from r0
