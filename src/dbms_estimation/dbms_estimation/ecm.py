@@ -11,9 +11,11 @@ import numpy as np
 
 from dbms_pack.model import CellModel, FloatArray
 
+REFERENCE = 25.0  # degC, of the OCV table
 SOC_LOW = -0.05  # the filter may stray this far outside of 0..1
 SOC_HIGH = 1.05
 _STEPS = 1000  # grid points per unit of SOC
+_ROUNDS = 12  # of halving the way to the SOC of an OCV that is not at 25 degC
 _SLOPE_STEPS = 10  # the slope of the OCV is taken over +- 1 % SOC, not over one kink of the table
 
 
@@ -41,6 +43,10 @@ class CellTables:
         self._last = len(self._grid) - 2
         ocv = _extended(self._grid, cell.ocv_soc, cell.ocv_voltage)
         self._ocv = np.column_stack([ocv, _slope(ocv)])
+        entropic = np.broadcast_to(cell.entropic, cell.ocv_soc.shape)
+        over_grid = np.interp(self._grid, cell.ocv_soc, entropic)
+        self._entropic = np.column_stack([over_grid, _slope(over_grid)])
+        self._has_entropic = bool(entropic.any())
         self._inverse = (cell.ocv_voltage, cell.ocv_soc)
         gap = np.broadcast_to(cell.hysteresis_voltage, cell.ocv_soc.shape)
         self._hysteresis = np.interp(self._grid, cell.ocv_soc, gap)
@@ -63,12 +69,18 @@ class CellTables:
         rows.append(rows[-1])  # the upper neighbour of the warmest row
         self._impedance = np.concatenate(rows)
 
-    def ocv(self, soc: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return open-circuit voltage in V and its slope in V per unit of SOC."""
+    def ocv(
+        self, soc: FloatArray, temperature: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return open-circuit voltage in V and its slope in V per unit of SOC.
+
+        Without a temperature in degC, where given finite, that at 25 degC.
+        """
         index, fraction = self._place(soc)
-        low = self._ocv.take(index, axis=0)
-        high = self._ocv.take(index + 1, axis=0)
-        value = low + fraction[:, None] * (high - low)
+        value = _between(self._ocv, index, fraction)
+        if self._has_entropic and temperature is not None:
+            change = _between(self._entropic, index, fraction)
+            value += change * (temperature - REFERENCE)[:, None]
         return value[:, 0], value[:, 1]
 
     def hysteresis(self, soc: FloatArray) -> FloatArray:
@@ -94,9 +106,15 @@ class CellTables:
         """
         return np.clip(hysteresis + gained / self._hysteresis_soc, -1.0, 1.0)
 
-    def soc(self, ocv: FloatArray) -> FloatArray:
+    def soc(self, ocv: FloatArray, temperature: FloatArray | None = None) -> FloatArray:
         """Return the SOC, 0..1, that belongs to an open-circuit voltage in V."""
-        return np.interp(ocv, *self._inverse)
+        soc = np.interp(ocv, *self._inverse)
+        if self._has_entropic and temperature is not None:
+            for _ in range(_ROUNDS):
+                change = _between(self._entropic, *self._place(soc))[:, 0]
+                there = np.interp(ocv - change * (temperature - REFERENCE), *self._inverse)
+                soc = 0.5 * (soc + there)
+        return soc
 
     def impedance(self, soc: FloatArray, temperature: FloatArray) -> Impedance:
         """Return the impedance, bilinear in SOC and temperature in degC."""
@@ -135,6 +153,12 @@ def _extended(grid: FloatArray, soc: FloatArray, voltage: FloatArray) -> FloatAr
     values += np.minimum(grid - soc[0], 0.0) * low
     values += np.maximum(grid - soc[-1], 0.0) * high
     return values
+
+
+def _between(table: FloatArray, index: np.ndarray, fraction: FloatArray) -> FloatArray:
+    low = table.take(index, axis=0)
+    high = table.take(index + 1, axis=0)
+    return low + fraction[:, None] * (high - low)
 
 
 def _slope(ocv: FloatArray) -> FloatArray:

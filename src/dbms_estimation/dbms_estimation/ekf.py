@@ -19,7 +19,7 @@ import numpy as np
 
 from dbms_pack.model import FloatArray
 
-from .ecm import SOC_HIGH, SOC_LOW, CellTables, Impedance
+from .ecm import REFERENCE, SOC_HIGH, SOC_LOW, CellTables, Impedance
 
 SIGMA_MAX = 12**-0.5  # of a value that may be anywhere in 0..1
 STATES = 5
@@ -79,6 +79,7 @@ class CellFilter:
         self._one_c = capacity
         self._charge_of_full: FloatArray | float = capacity * 3600.0
         self._model_error: FloatArray = np.full(cells, self.options.model_error)
+        self._celsius: FloatArray = np.full(cells, REFERENCE)
         least = self.options.current_bias * capacity
         self._bias_size = np.maximum(np.broadcast_to(current_offset, (cells,)), least)
         self.started = np.zeros(cells, dtype=bool)
@@ -118,16 +119,19 @@ class CellFilter:
         known = np.isfinite(current)
         load = np.where(known, current, 0.0)
         unknown = np.where(known, np.abs(load), self._one_c)
-        z, _ = self._impedance(np.clip(self._tables.soc(voltage), 0, 1), temperature)
+        celsius = np.where(np.isfinite(temperature), temperature, REFERENCE)
+        z, _ = self._impedance(self._tables.soc(voltage, celsius), temperature)
         # How far the RC pairs have come since the load was switched on is not known: half way.
         v1, v2 = 0.5 * z.r1 * load, 0.5 * z.r2 * load
         ocv = voltage - z.r0 * load - v1 - v2
         error = np.where(known, 0.5 * (z.r1 + z.r2), z.r0 + z.r1 + z.r2) * unknown
         error = np.hypot(error, self.options.start_voltage_error)
-        error += self._tables.hysteresis(self._tables.soc(ocv))
-        sigma = 0.5 * (self._tables.soc(ocv + error) - self._tables.soc(ocv - error))
+        soc = self._tables.soc(ocv, celsius)
+        error += self._tables.hysteresis(soc)
+        highest = self._tables.soc(ocv + error, celsius)
+        sigma = 0.5 * (highest - self._tables.soc(ocv - error, celsius))
         sigma = np.clip(sigma, self.options.start_sigma, SIGMA_MAX)
-        self.reset(where, self._tables.soc(ocv), sigma, v1, v2)
+        self.reset(where, soc, sigma, v1, v2)
         self.expected[where] = voltage[where]
         self.covariance[_V1, _V1][where] = (np.square(0.5 * z.r1 * unknown) + 1e-6)[where]
         self.covariance[_V2, _V2][where] = (np.square(0.5 * z.r2 * unknown) + 1e-6)[where]
@@ -188,7 +192,8 @@ class CellFilter:
 
     def _adapt(self, temperature: FloatArray) -> None:
         """Take over what of capacity and error depends on temperature alone."""
-        known = np.where(np.isfinite(temperature), temperature, 25.0)
+        known = np.where(np.isfinite(temperature), temperature, REFERENCE)
+        self._celsius = known
         self._charge_of_full = 3600.0 * self._one_c * self._tables.capacity(known)
         self._model_error = self._tables.model_error(known, self.options.model_error)
 
@@ -279,7 +284,7 @@ class CellFilter:
         current: FloatArray,
     ) -> None:
         options, p = self.options, self.covariance
-        ocv, slope = self._tables.ocv(self.soc)
+        ocv, slope = self._tables.ocv(self.soc, self._celsius)
         ocv = ocv + self._tables.hysteresis(self.soc) * self.hysteresis
         measured = moving & np.isfinite(voltage) & np.isfinite(current)
         load = np.where(np.isfinite(current), current, 0.0)

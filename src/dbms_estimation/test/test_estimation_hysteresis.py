@@ -54,3 +54,18 @@ def test_a_short_charge_within_a_discharge_is_taken_back():
     discharged = walked(np.full(100, -0.002), 1.0)[-1]
     braked = walked(np.r_[np.full(100, -0.002), 0.01, -0.01], 1.0)[-1]
     assert discharged == braked == -1.0
+
+
+def test_the_ocv_goes_with_the_temperature_and_back_to_its_soc():
+    slope = np.linspace(-2e-4, 3e-4, len(CELL.ocv_soc))
+    tables, plain = CellTables(replace(CELL, entropic=slope)), CellTables(CELL)
+    soc = np.linspace(0.05, 0.95, 19)
+    for celsius in (-25.0, 25.0, 45.0):
+        warm = np.full(len(soc), celsius)
+        voltage, steepness = tables.ocv(soc, warm)
+        change = np.interp(soc, CELL.ocv_soc, slope) * (celsius - 25.0)
+        assert np.allclose(voltage, plain.ocv(soc)[0] + change, atol=1e-4)
+        assert np.allclose(tables.soc(voltage, warm), soc, atol=2e-3)
+        numeric = (tables.ocv(soc + 0.01, warm)[0] - tables.ocv(soc - 0.01, warm)[0]) / 0.02
+        assert np.allclose(steepness, numeric, rtol=0.05)
+    assert (tables.ocv(soc)[0] == plain.ocv(soc)[0]).all()
