@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recorder on a real DDS graph."""
+
+import time
+
+import pytest
+import rclpy
+from dbms_msgs.msg import Fault, Faults, ModuleCells
+from rclpy.executors import SingleThreadedExecutor
+from std_msgs.msg import String
+
+from dbms_node import qos
+from dbms_replay.bag_writer import BagWriter
+from dbms_replay.bags import Bag
+from dbms_replay.record_cli import seconds, size
+from dbms_replay.record_node import RecordNode
+from dbms_replay.recorder import Bounds, Recorder
+
+WITHIN = 60.0  # s, that a busy machine may take
+
+
+@pytest.fixture
+def graph(tmp_path):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    recorder = Recorder(BagWriter(tmp_path / 'bag'), Bounds(), time.monotonic())
+    node = RecordNode(recorder, ['battery'], context=context)
+    speaker = rclpy.create_node('speaker', namespace='battery', context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    executor.add_node(speaker)
+
+    def until(true):
+        deadline = time.monotonic() + WITHIN
+        while not true():
+            assert time.monotonic() < deadline, 'it did not happen'
+            executor.spin_once(timeout_sec=0.05)
+
+    yield node, speaker, recorder, until
+    node.close()
+    rclpy.shutdown(context=context)
+
+
+def test_what_is_said_is_in_the_bag_bit_by_bit(graph, tmp_path):
+    node, speaker, recorder, until = graph
+    cells = speaker.create_publisher(ModuleCells, 'modules/m1/cells', qos.MEASUREMENT)
+    faults = speaker.create_publisher(Faults, 'faults', qos.STATE)
+    foreign = speaker.create_publisher(String, '/elsewhere', qos.MEASUREMENT)
+    faults.publish(Faults(faults=[Fault(name='SHORT_CIRCUIT', level=3)]))  # before it listens
+    until(lambda: node.messages == 1 and '/battery/modules/m1/cells' in node.topics)
+    until(lambda: cells.get_subscription_count() == 1)
+    for index in range(20):
+        cells.publish(ModuleCells(sequence=index, voltages=[3.7, 3.8]))
+        foreign.publish(String(data='not ours'))
+        until(lambda index=index: node.messages == index + 2)
+    assert recorder.is_kept(_file_at(time.time_ns()))
+    node.close()
+    read = [(topic.name, data) for topic, _, data in Bag(tmp_path / 'bag').messages()]
+    assert {name for name, _ in read} == {'/battery/modules/m1/cells', '/battery/faults'}
+    from rclpy.serialization import deserialize_message
+
+    told = [
+        deserialize_message(data, ModuleCells).sequence
+        for name, data in read
+        if name.endswith('cells')
+    ]
+    assert told == list(range(20))
+
+
+def _file_at(now):
+    from dbms_replay.bag_writer import FileInfo
+
+    return FileInfo(None, now, now, 0, {})
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'), [('500k', 512000), ('64M', 64 << 20), ('2G', 2 << 30), ('7', 7)]
+)
+def test_sizes(text, value):
+    assert size(text) == value
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'), [('90', 90.0), ('1.5h', 5400.0), ('10min', 600.0), ('7d', 604800.0)]
+)
+def test_times(text, value):
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize('text', ['', 'x', '-1', '3y', '1e3G'])
+def test_what_is_no_size_and_no_time_is_refused(text):
+    for read in (size, seconds):
+        with pytest.raises(Exception, match='write a'):
+            read(text)
