@@ -28,6 +28,7 @@ class Plan:
     duration: float | None  # s
     summary: Path | None
     domain: int | None
+    record: Path | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -58,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add('--duration', type=float, metavar='S', help='end after S seconds')
     add('--no-view', action='store_true', help='lines of events instead of the live view')
     add('--summary', type=Path, metavar='FILE', help='write what happened as JSON')
+    add('--record', type=Path, metavar='DIR', help='record all topics, as ./dbms record does')
     return words
 
 
@@ -94,6 +96,7 @@ def make_plan(arguments: Sequence[str], terminal: bool) -> Plan:
         duration=value.duration,
         summary=value.summary,
         domain=value.domain,
+        record=value.record,
         notes=tuple(notes),
     )
 
@@ -131,6 +134,8 @@ def _check(value: argparse.Namespace) -> None:
         raise ValueError('--boards makes processes: add --processes')
     if value.connect and value.no_connect:
         raise ValueError('--connect and --no-connect contradict each other')
+    if value.record is not None and value.record.exists() and any(value.record.iterdir()):
+        raise ValueError(f'--record {value.record}: not empty')
     if value.domain is not None and not 0 <= value.domain <= 232:
         raise ValueError(f'--domain {value.domain}: allowed are 0 to 232')
     if value.duration is not None and not value.duration > 0.0:

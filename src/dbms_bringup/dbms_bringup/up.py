@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .output import log_directory, standard_error_to
 from .plan import Plan, make_plan
+from .recording import Recording
 from .view import View
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Run:
             lambda text: put((FINISHED, text)),
             lambda text: put((FAILED, text)),
         )
+        recording = stack.enter_context(Recording(self._plan, log))
         stack.callback(rig.stop)
         rig.start()
         if self._plan.view:
@@ -97,6 +99,7 @@ class Run:
         if rig.story.connected and self._interrupts < 2:
             self._leave(rig)
         rig.stop()
+        recording.stop()
         self._drain()
         self._tell_summary(rig, why, started)
 
