@@ -19,11 +19,10 @@ from dbms_pack.model import (
     String,
 )
 
-from .ekf import FilterOptions
+from .filter_options import FilterOptions
 from .pack_estimator import PackEstimator
 from .records import Record
 
-INITIAL_SIGMA = 0.3  # of an SOC that somebody says: what comes of a display or a guess
 LONGEST_PERIOD = 600.0  # s between rows of a recording
 
 
@@ -52,7 +51,6 @@ def estimate(
     record: Record,
     cell: CellModel,
     initial_soc: float | None = None,
-    initial_sigma: float = INITIAL_SIGMA,
     options: FilterOptions | None = None,
 ) -> Estimate:
     """Estimate the SOC of one cell for every row of a recording.
@@ -73,8 +71,7 @@ def estimate(
             last = time
             if not begun and np.isfinite(record.voltage[k]):
                 everyone = np.ones(1, dtype=bool)
-                guess, sigma = np.array([initial_soc]), np.array([initial_sigma])
-                estimator.begin(everyone, guess, sigma)
+                estimator.believe(everyone, np.array([initial_soc]))
                 begun = True
             estimator.add_current(0, time, record.current[k])
             estimator.add_scan(

@@ -18,7 +18,8 @@ from dbms_pack.model import FloatArray, Module, Pack
 from .charge import STEPPED, StringCharge
 from .coulomb import CoulombCounter
 from .ecm import CellTables
-from .ekf import CellFilter, FilterOptions
+from .filter_options import FilterOptions
+from .hypotheses import HypothesisFilter
 
 RESTART = 600.0  # s of battery time without scan and current, after which a cell starts anew
 STILL = (
@@ -70,7 +71,9 @@ class PackEstimator:
             np.full(s.cells, OFFSET_PER_RANGE * s.current_sensor.range) for s in pack.strings
         ]
         tables = CellTables(pack.cell, pack.parallel)
-        self.filter = CellFilter(tables, pack.cells, capacity, np.concatenate(offsets), options)
+        self.filter = HypothesisFilter(
+            tables, pack.cells, capacity, np.concatenate(offsets), options
+        )
         self.coulomb = CoulombCounter(pack.cells, capacity)
 
     def add_scan(
@@ -141,6 +144,11 @@ class PackEstimator:
     def begin(self, where: np.ndarray, soc: FloatArray, sigma: FloatArray) -> None:
         """Start the cells `where` (a mask) from an SOC that is known with `sigma`."""
         self.filter.reset(where, soc, sigma)
+        self.coulomb.start(where, soc)
+
+    def believe(self, where: np.ndarray, soc: FloatArray) -> None:
+        """Start the cells `where` (a mask) from an SOC that was said, and may be wrong."""
+        self.filter.believe(where, soc)
         self.coulomb.start(where, soc)
 
     def fresh_modules(self, now: float) -> np.ndarray:

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from dbms_estimation.charge import StringCharge
 from dbms_estimation.ecm import SOC_HIGH, SOC_LOW, CellTables
-from dbms_estimation.ekf import SIGMA_MAX, CellFilter, FilterOptions
+from dbms_estimation.ekf import SIGMA_MAX, CellFilter
+from dbms_estimation.filter_options import FilterOptions
 from dbms_estimation.pack_estimator import PackEstimator
 
 CELLS = 5
@@ -119,12 +120,12 @@ class Oracle:
 
     def __init__(self, soc: float, sigma: float) -> None:
         o = FilterOptions()
-        self.x = np.array([soc, 0.0, 0.0, 0.0, 0.0])
+        self.x = np.array([soc, 0.0, 0.0, 0.0, 0.0, 0.0])
         self.bias = max(0.02, o.current_bias * CELL.capacity)
         self.offset = o.offset_share * o.model_error
         past = o.past_current * CELL.capacity
         left = [(self.bilinear(table, 25.0) * past) ** 2 + 1e-6 for table in (CELL.r1, CELL.r2)]
-        self.p = np.diag([sigma**2, *left, self.bias**2, self.offset**2])
+        self.p = np.diag([sigma**2, *left, self.bias**2, self.offset**2, o.resistance_error**2])
         self.drift = 0.0
 
     def step(self, dt: float, current: float, voltage: float, temperature: float) -> None:
@@ -134,32 +135,36 @@ class Oracle:
         a = np.exp(-dt / np.array([tau1, tau2]))
         r = np.array([r1, r2])
         full = 3600 * CELL.capacity
-        gained = abs(current - self.x[3]) * dt / full
-        slow = np.exp(-dt / o.drift_time)
-        self.drift = slow * self.drift + (1 - slow) * (current - self.x[3]) / full
-        net = abs(self.drift) * dt
-        kept = np.exp(-net / o.model_error_soc - dt / o.model_error_time)
-        held = np.exp(-dt / o.current_bias_time)
         load = current - self.x[3]
-        f = np.diag([1.0, *a, held, kept])
+        gained = abs(load) * dt / full
+        slow = np.exp(-dt / o.drift_time)
+        self.drift = slow * self.drift + (1 - slow) * load / full
+        net = abs(self.drift) * dt
+        kept = np.exp(-net / o.offset_soc - dt / o.offset_time)
+        same = np.exp(-net / o.resistance_soc - dt / o.resistance_time)
+        held = np.exp(-dt / o.current_bias_time)
+        f = np.diag([1.0, *a, held, kept, same])
         f[:3, 3] = [-dt / full, *(-(1 - a) * r)]
         self.x = f @ self.x
         self.x[:3] += np.array([dt / full, *((1 - a) * r)]) * current
-        rc = (1 - a**2) * (o.impedance_error * r * load) ** 2
-        q = [o.gain_error**2 * o.gain_error_soc * gained, *rc]
-        q += [(1 - held**2) * self.bias**2, (1 - kept**2) * self.offset**2]
+        rc = (1 - a**2) * (o.quick_error * r * load) ** 2
+        q = [o.gain_error**2 * o.gain_error_soc * gained, *rc, (1 - held**2) * self.bias**2]
+        q += [(1 - kept**2) * self.offset**2, (1 - same**2) * o.resistance_error**2]
         self.p = f @ self.p @ f.T + np.diag(q)
-        soc = self.x[0]
+        self.correct(dt, current, voltage, r0)
+
+    def correct(self, dt: float, current: float, voltage: float, r0: float) -> None:
+        o = FilterOptions()
+        soc, v1, v2, bias, offset, more = self.x
         slope = (ocv_extended(soc + 0.01) - ocv_extended(soc - 0.01)) / 0.02
-        h = np.array([slope, 1.0, 1.0, -r0, 1.0])
-        circuit = (o.quick_share * o.model_error) ** 2 + (
-            o.impedance_error * (r0 + r1 + r2) * current
-        ) ** 2
-        noise = o.voltage_noise**2 + circuit * max(o.quick_error_time / dt, 1.0)
+        drop = r0 * (current - bias) + v1 + v2
+        h = np.array([slope, 1 + more, 1 + more, -r0 * (1 + more), 1.0, drop])
+        quick = (o.quick_share * o.model_error) ** 2 + (o.quick_error * drop) ** 2
+        quick += (o.soc_axis_error * slope) ** 2
+        noise = o.voltage_noise**2 + quick * max(o.quick_time / dt, 1.0)
         k = self.p @ h / (h @ self.p @ h + noise)
-        expected = ocv_extended(soc) + r0 * (current - self.x[3])
-        self.x = self.x + k * (voltage - (expected + self.x[1] + self.x[2] + self.x[4]))
-        left = np.eye(5) - np.outer(k, h)
+        self.x = self.x + k * (voltage - (ocv_extended(soc) + (1 + more) * drop + offset))
+        left = np.eye(6) - np.outer(k, h)
         self.p = left @ self.p @ left.T + noise * np.outer(k, k)
 
     def bilinear(self, table, temperature: float) -> float:

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the SOC filter assumes about the errors of sensors, cells and model.
+
+The values hold for all cells; what differs between cells is told by the cell file: the error of
+its model, the gap of its hysteresis, its capacity.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FilterOptions:
+    """Sizes are standard deviations, times and changes of SOC those after which they are new."""
+
+    voltage_noise: float = 0.002  # V, white noise of one reading
+    model_error: float = 0.010  # V, error of the model, where the cell file does not tell
+    offset_share: float = 0.5  # how much of it is an error of the OCV at one SOC
+    offset_soc: float = 0.3  # change of SOC after which that error is another one
+    offset_time: float = 1e6  # s, the same without any change of SOC
+    hysteresis_error: float = 0.4  # of half the gap between the OCVs of both directions
+    drift_time: float = 900.0  # s, over which back and forth cancel out
+    resistance_error: float = 0.15  # relative, of all resistances together
+    blind_resistance_error: float = 0.7  # the same where no temperature is measured
+    resistance_soc: float = 0.3  # change of SOC after which that error is another one
+    resistance_time: float = 1e5  # s, the same without any change of SOC
+    quick_share: float = 0.4  # how much of the model error changes soon
+    quick_error: float = 0.2  # relative, of what the current adds to the voltage
+    quick_time: float = 200.0  # s, over which both stay the same
+    soc_axis_error: float = 0.01  # SOC by which the OCV table may be shifted
+    current_bias: float = 0.005  # offset of the current sensor, in units of capacity per hour
+    current_bias_time: float = 1e5  # s, over which it stays the same
+    gain_error: float = 0.007  # relative, of the current sensor's gain and of the capacity
+    gain_error_soc: float = 0.5  # charge over which the outcome of that error adds up
+    unknown_current: float = 1.0  # in units of capacity per hour, where none is measured
+    past_current: float = 0.5  # before the start, in units of capacity per hour
+    start_voltage_error: float = 0.020  # V, what a cell at rest may be off its OCV
+    start_sigma: float = 0.02  # smallest sigma of a start from OCV
+    said_sigma: float = 0.01  # of an SOC that was said, if it is right
+    said_right: float = 0.6  # how probable that is
+    said_wrong: float = 0.3  # sigma of it otherwise
+    gate: float = 5.0  # sigmas of innovation above which a reading is not believed
+    gate_patience: float = 30.0  # s of that, after which the SOC is doubted instead
+    frozen: float = 0.010  # V the voltage should have moved while the reading stood still

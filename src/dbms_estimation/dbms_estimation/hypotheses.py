@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several hypotheses about the SOC of a cell where one Gaussian cannot tell what is known.
+
+An SOC that was said is right, or it is anywhere; a voltage on the flat part of an OCV belongs to
+half of all SOCs. A cell then has several columns in one `CellFilter`, each with a weight. What a
+column foretold and what was measured is its evidence, and moves the weights; columns that have
+become the same are merged, and those nothing speaks for are dropped. A cell whose column is too
+wide to be linear is split again. With one column per cell, which is how it ends, nothing is added
+to the cost of the filter.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dbms_pack.model import FloatArray
+
+from .ecm import CellTables
+from .ekf import SIGMA_MAX, CellFilter
+from .filter_options import FilterOptions
+
+COLUMNS = 12  # hypotheses that a wide one is split into, evenly over the SOC
+NARROW = 0.045  # sigma of each of them
+WIDE = 0.12  # sigma above which a hypothesis is split
+IMPROBABLE = 1e-5  # weight below which one is dropped
+ALIKE = 0.01  # what merging two may cost, after Runnalls (2007), of the SOC alone
+
+
+class Published(NamedTuple):
+    """What is told of each cell; arrays of the shape (cells,)."""
+
+    soc: FloatArray
+    sigma: FloatArray
+    expected: FloatArray
+    innovation: FloatArray
+
+
+class HypothesisFilter:
+    """SOC filter of n cells, each with as many hypotheses as it needs.
+
+    Attributes are those of `CellFilter`, of the shape (n,), (6, n) and (6, 6, n): mean and
+    covariance of the mixture; but `soc` is that of the hypothesis in the middle, and `sigma` the
+    root of the mean square of what the SOC is off that. `hypotheses` is the number of each cell,
+    `columns` the filter of all hypotheses, `owner` the cell of each of its columns and `weight`
+    how probable it is.
+    """
+
+    def __init__(
+        self,
+        tables: CellTables,
+        cells: int,
+        capacity: float,
+        current_offset: FloatArray,
+        options: FilterOptions | None = None,
+    ) -> None:
+        """Take the capacity of a cell in Ah and the offset error of its current sensor in A."""
+        self.columns = CellFilter(tables, cells, capacity, current_offset, options)
+        self.options = self.columns.options
+        self.cells = cells
+        self.started = np.zeros(cells, dtype=bool)
+        self._unify()
+        self._publish()
+
+    @property
+    def single(self) -> bool:
+        """Whether every cell has one hypothesis; then the columns are the cells."""
+        return len(self.owner) == self.cells
+
+    @property
+    def hypotheses(self) -> np.ndarray:
+        """Return the number of hypotheses about each cell."""
+        return np.bincount(self.owner, minlength=self.cells)
+
+    @property
+    def state(self) -> FloatArray:
+        """Mean of the state, (6, n)."""
+        return self._mean(self.columns.state)
+
+    @property
+    def covariance(self) -> FloatArray:
+        """Covariance of the state, (6, 6, n)."""
+        if self.single:
+            return self.columns.covariance
+        off = self.columns.state - self.state[:, self.owner]
+        return self._mean(self.columns.covariance + off[:, None] * off[None])
+
+    @property
+    def bias(self) -> FloatArray:
+        """What the current sensor shows too much, A."""
+        return self._mean(self.columns.bias)
+
+    @property
+    def bias_sigma(self) -> FloatArray:
+        """Standard deviation of that, A."""
+        return np.sqrt(self.covariance[3, 3])
+
+    @property
+    def v1(self) -> FloatArray:
+        """Voltage of the first RC pair, V."""
+        return self._mean(self.columns.v1)
+
+    @property
+    def v2(self) -> FloatArray:
+        """Voltage of the second RC pair, V."""
+        return self._mean(self.columns.v2)
+
+    @property
+    def resistance(self) -> FloatArray:
+        """By how much more than the table says the resistances are, as a share."""
+        return self._mean(self.columns.resistance)
+
+    @property
+    def hysteresis(self) -> FloatArray:
+        """Hysteresis state, -1..1."""
+        return self._mean(self.columns.hysteresis)
+
+    def start(
+        self, where: np.ndarray, voltage: FloatArray, current: FloatArray, temperature: FloatArray
+    ) -> None:
+        """Start the cells `where` (a mask) from their voltage, as `CellFilter.start` does."""
+        self._one_each(where)
+        o = self.owner
+        self.columns.start(where[o], voltage[o], current[o], temperature[o])
+        self._started(where)
+
+    def reset(self, where: np.ndarray, soc: FloatArray, sigma: FloatArray) -> None:
+        """Set the cells `where` (a mask) to an SOC that is known with `sigma`."""
+        self._one_each(where)
+        self.columns.reset(where[self.owner], soc[self.owner], sigma[self.owner])
+        self._started(where)
+
+    def believe(self, where: np.ndarray, soc: FloatArray) -> None:
+        """Start the cells `where` (a mask) from an SOC that was said.
+
+        It is what a display or a person says: most often right, and otherwise far off.
+        """
+        options = self.options
+        self.reset(where, soc, np.full(self.cells, options.said_sigma))
+        first = len(self.owner)
+        self._append(np.flatnonzero(where))
+        new = np.arange(len(self.owner)) >= first
+        wide = np.full(len(self.owner), options.said_wrong)
+        self.columns.reset(new, soc[self.owner], wide)
+        right = options.said_right
+        self.weight[where[self.owner]] = right
+        self.weight[new] = 1.0 - right
+        self._split(np.zeros(self.cells, dtype=bool))
+        self._publish()
+
+    def step(
+        self,
+        dt: FloatArray,
+        charge: FloatArray,
+        blind: FloatArray,
+        voltage: FloatArray,
+        current: FloatArray,
+        temperature: FloatArray,
+    ) -> None:
+        """Advance and correct every cell; arguments as those of `CellFilter.step`."""
+        given = (dt, charge, blind, voltage, current, temperature)
+        columns = self.columns
+        if self.single:
+            columns.started = self.started
+            columns.step(*given)
+        else:
+            columns.started = self.started[self.owner]
+            columns.step(*(x[self.owner] for x in given))
+            self._weigh()
+            self._merge()
+        self._split(blind > 0)
+        self._publish()
+
+    def _started(self, where: np.ndarray) -> None:
+        self.started |= where
+        self._publish()
+
+    def _mean(self, values: FloatArray) -> FloatArray:
+        """Return the mean over the hypotheses of each cell, along the last axis."""
+        if self.single:
+            return values
+        flat = (values * self.weight).reshape(-1, len(self.owner))
+        sums = [np.bincount(self.owner, row, self.cells) for row in flat]
+        return np.array(sums).reshape(*values.shape[:-1], self.cells)
+
+    def _publish(self) -> None:
+        columns = self.columns
+        self.expected = self._mean(columns.expected)
+        self.innovation = self._mean(columns.innovation)
+        if self.single:
+            self.soc, self.sigma = columns.soc, columns.sigma
+            return
+        self.soc = self._median()
+        spread = columns.covariance[0, 0] + np.square(columns.soc - self.soc[self.owner])
+        self.sigma = np.minimum(np.sqrt(self._mean(spread)), SIGMA_MAX)
+
+    def _median(self) -> FloatArray:
+        """Return the SOC of the hypothesis in the middle.
+
+        A mean would be an SOC that nobody believes in, and a true start would not stay true.
+        """
+        order = np.lexsort((self.columns.soc, self.owner))
+        owner = self.owner[order]
+        below = np.cumsum(self.weight[order]) - owner  # the weights of each cell add up to one
+        # Sums of rounding errors: the last column of a cell is the middle if no other is.
+        last = np.r_[owner[1:] != owner[:-1], True]
+        middle = np.flatnonzero((below >= 0.5) | last)
+        first = np.unique(owner[middle], return_index=True)[1]
+        return self.columns.soc[order[middle[first]]]
+
+    def _unify(self) -> None:
+        """Number the columns as the cells: there is one for each."""
+        self.owner = np.arange(self.cells)
+        self.weight = np.ones(self.cells)
+
+    def _keep(self, columns: np.ndarray) -> None:
+        """Go on with these columns, by mask or index."""
+        self.columns.take(columns)
+        self.owner = self.owner[columns]
+        self.weight = self.weight[columns]
+        if self.single:
+            order = np.argsort(self.owner)
+            self.columns.take(order)
+            self._unify()
+
+    def _append(self, columns: np.ndarray) -> None:
+        """Double these columns, by index; the new ones come last."""
+        self._keep(np.r_[np.arange(len(self.owner)), columns])
+
+    def _one_each(self, where: np.ndarray) -> None:
+        """Leave one column to each of the cells `where`."""
+        if self.single:
+            return
+        first = np.unique(self.owner, return_index=True)[1]
+        keep = ~where[self.owner]
+        keep[first] = True
+        self.weight[first] = np.where(where, 1.0, self.weight[first])
+        self._keep(keep)
+
+    def _weigh(self) -> None:
+        """Move the weights by the evidence and drop what is improbable."""
+        owner = self.owner
+        chance = self.columns.evidence + np.log(self.weight)
+        best = np.full(self.cells, -np.inf)
+        np.maximum.at(best, owner, chance)
+        weight = np.exp(chance - best[owner])
+        keep = weight > IMPROBABLE
+        self.weight = weight
+        if not keep.all():
+            self._keep(keep)
+        self.weight = self.weight / self._sums(self.weight)[self.owner]
+
+    def _sums(self, values: FloatArray) -> FloatArray:
+        return np.bincount(self.owner, values, self.cells)
+
+    def _merge(self) -> None:
+        """Merge neighbours that have become alike; mean and covariance stay what they were."""
+        if self.single:
+            return
+        columns = self.columns
+        order = np.lexsort((columns.soc, self.owner))
+        low, high = order[:-1], order[1:]
+        cost = np.where(self.owner[low] == self.owner[high], self._cost(low, high), np.inf)
+        beside = np.r_[np.inf, cost, np.inf]
+        picked = (cost < ALIKE) & (cost <= beside[:-2]) & (cost < beside[2:])
+        if not picked.any():
+            return
+        low, high = low[picked], high[picked]
+        together = self.weight[low] + self.weight[high]
+        a, b = self.weight[low] / together, self.weight[high] / together
+        off = columns.state[:, low] - columns.state[:, high]
+        p = columns.covariance
+        p[:, :, low] = a * p[:, :, low] + b * p[:, :, high] + a * b * off[:, None] * off[None]
+        columns.state[:, low] = a * columns.state[:, low] + b * columns.state[:, high]
+        columns.hysteresis[low] = a * columns.hysteresis[low] + b * columns.hysteresis[high]
+        self.weight[low] = together
+        keep = np.ones(len(self.owner), dtype=bool)
+        keep[high] = False
+        self._keep(keep)
+
+    def _cost(self, low: np.ndarray, high: np.ndarray) -> FloatArray:
+        p, soc = self.columns.covariance[0, 0], self.columns.soc
+        a, b = self.weight[low], self.weight[high]
+        both = a + b
+        merged = (a * p[low] + b * p[high]) / both
+        merged += a * b / both**2 * np.square(soc[low] - soc[high])
+        return 0.5 * (both * np.log(merged) - a * np.log(p[low]) - b * np.log(p[high]))
+
+    def _split(self, blind: np.ndarray) -> None:
+        """Split the columns that are too wide, but not while no current is known."""
+        columns = self.columns
+        wide = self.started[self.owner] & (columns.covariance[0, 0] > WIDE**2)
+        wide &= ~blind[self.owner]
+        if not wide.any():
+            return
+        split = np.flatnonzero(wide)
+        centres = (np.arange(COLUMNS) + 0.5) / COLUMNS
+        first = len(self.owner)
+        self._append(np.repeat(split, COLUMNS))
+        new = np.arange(first, len(self.owner))
+        place = np.tile(centres, len(split))
+        p = columns.covariance[:, :, new]
+        variance = p[0, 0]
+        off = place - columns.soc[new]
+        # The other states go with the SOC as far as they are correlated with it.
+        gain = p[0] / variance
+        columns.state[:, new] += gain * off
+        columns.covariance[:, :, new] = p + gain[:, None] * gain[None] * (NARROW**2 - variance)
+        share = np.exp(-0.5 * off**2 / variance).reshape(-1, COLUMNS)
+        share /= share.sum(axis=1, keepdims=True)
+        self.weight[new] *= share.ravel()
+        keep = np.ones(len(self.owner), dtype=bool)
+        keep[split] = False
+        keep &= self.weight > IMPROBABLE * self._sums(self.weight)[self.owner]
+        self._keep(keep)
+        self.weight = self.weight / self._sums(self.weight)[self.owner]
