@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The equivalent circuit of a cell, looked up for all cells at once.
 
-Terminal voltage = OCV(soc) + R0*i + v1 + v2, current i positive while charging; v1 and v2 are the
-voltages of two RC pairs (R1, tau1) and (R2, tau2).
+Terminal voltage = OCV(soc) + drop(R0, i) + v1 + v2, current i positive while charging; v1 and v2
+are the voltages of two RC pairs (R1, tau1) and (R2, tau2). The drop is R0*i for small currents and
+bends where the cell file says so, as charge transfer does: u*asinh(R0*i/u) (Butler-Volmer with
+equal transfer coefficients).
 """
 
 from typing import NamedTuple
@@ -53,6 +55,7 @@ class CellTables:
         self._hysteresis_soc = cell.hysteresis_soc
         self._capacities = (cell.capacities[0], cell.capacities[1] / cell.capacity)
         self._model_errors = cell.model_errors
+        self._saturation = cell.saturation
         self._temperatures = np.asarray(cell.temperatures, dtype=float)
         self._ranks = np.arange(len(self._temperatures), dtype=float)
         scaled = (
@@ -129,6 +132,18 @@ class CellTables:
             index += len(self._grid)
             cold_part += warm * (self._along_soc(index, fraction) - cold_part)
         return Impedance(*np.ascontiguousarray(cold_part.T))
+
+    def drop(self, r0: FloatArray, current: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the voltage of `r0` in V at a current in A, and its slope in Ohm over the current.
+
+        It is odd and rises; its slope is `r0` without current and falls as the current grows.
+        """
+        linear = r0 * current
+        u = self._saturation
+        if u == np.inf:
+            return linear, r0
+        bent = linear / u
+        return u * np.arcsinh(bent), r0 / np.sqrt(1.0 + bent * bent)
 
     def _along_soc(self, index: np.ndarray, fraction: FloatArray) -> FloatArray:
         low = self._impedance.take(index, axis=0)

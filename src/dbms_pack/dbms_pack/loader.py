@@ -107,10 +107,17 @@ def _cell(data: Data, path: Path) -> CellModel:
         heat_capacity=float(thermal['heat_capacity']),
         thermal_resistance=float(thermal['resistance']),
         path=path,
-        **{name: table(values) for name, values in data['impedance'].items()},
+        **_impedance(data['impedance'], table),
         **_optional(data),
         **_cell_options(data, table),
     )
+
+
+def _impedance(data: Data, table: Callable[[Any], Any]) -> dict[str, Any]:
+    return {
+        name: float(values) if name == 'saturation' else table(values)
+        for name, values in data.items()
+    }
 
 
 def _cell_options(data: Data, table: Callable[[Any], Any]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class CellModel:
 
     The tables `r0`, `r1`, `tau1`, `r2`, `tau2` have the shape (len(temperatures), len(socs));
     between their points they are linear, outside they hold the edge value.
+    The voltage of R0 is saturation * asinh(R0 * i / saturation): R0 * i for small currents i.
     """
 
     name: str
@@ -67,6 +68,7 @@ class CellModel:
     r0_charge: FloatArray | None = None  # Ohm while charging, where it differs from r0
     r1_charge: FloatArray | None = None
     r2_charge: FloatArray | None = None
+    saturation: float = math.inf  # V, at which the voltage of R0 bends; inf: it never does
     neighbour_resistance: float = math.inf  # K/W, between neighbours in a module
     self_discharge: float = 0.0  # part of the capacity in 30 days at 25 degC
     ageing: AgeingModel = AgeingModel()

@@ -25,6 +25,8 @@ from pack_rig import CELLS, cell_of, changed, problems_of, shipped
         ({'impedance.temperatures.0': 90}, 'impedance.temperatures[1]', 'the points rise'),
         ({'impedance.temperatures': [25]}, 'impedance.r0', '1, one per temperature'),
         ({'impedance.r2.0': [0.001]}, 'impedance.r2[0]', 'one per SOC'),
+        ({'impedance.saturation': 0}, 'impedance.saturation', '0.01'),
+        ({'impedance.saturation': [0.1]}, 'impedance.saturation', 'number'),
         ({'impedance.tau1.1.0': 0}, 'impedance.tau1[1][0]', 'above 0'),
         ({'impedance.r0.0.0': '0,01'}, 'impedance.r0[0][0]', 'write 0.01 with a point'),
     ],
@@ -62,6 +64,7 @@ def test_what_may_be_left_out_is_loaded_where_it_is_there():
             'lg_hg2',
             ('ocv.entropic', [-1e-4] * points),
             ('impedance.r0_charge', shipped('lg_hg2')['impedance']['r1']),
+            ('impedance.saturation', 0.3),
             ('thermal.neighbour_resistance', 3),
             ('self_discharge', 0.02),
             ('ageing', {'cycle_fade': 1e-4}),
@@ -69,5 +72,6 @@ def test_what_may_be_left_out_is_loaded_where_it_is_there():
     )
     assert (cell.entropic == -1e-4).all()
     assert (cell.r0_charge == plain.r1).all()
+    assert (plain.saturation, cell.saturation) == (float('inf'), 0.3)
     assert cell.neighbour_resistance == 3.0
     assert (cell.self_discharge, cell.ageing.cycle_fade, cell.ageing.doubling) == (0.02, 1e-4, 10)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cells as an equivalent circuit, with their heat and their wear; all cells are one array.
 
-OCV with hysteresis, R0 and two RC pairs over SOC, temperature and direction. A step solves the RC
+OCV with hysteresis, R0 and two RC pairs over SOC, temperature and direction; the voltage of R0 may
+bend as charge transfer does, saturation * asinh(R0 * i / saturation). A step solves the RC
 pairs, the hysteresis and the heat exactly for a constant current, which is stable for any length.
 Currents are A, positive = charging; temperatures degC. Arrays are changed in place: copy what is
 to be kept.
@@ -64,6 +65,7 @@ class Cells:
         self._new_resistance = np.broadcast_to(resistance / np.float64(parallel), count)
         self.capacity: FloatArray = self._new_capacity.copy()  # Ah
         self.tables = Tables(model)
+        self._saturation = model.saturation
         self.ageing = Ageing(model.ageing, count)
         self._self_discharge = model.self_discharge / _MONTH
         self._thermal = ThermalNetwork(
@@ -85,6 +87,9 @@ class Cells:
         self.hysteresis = zeros()  # -1 after a long discharge .. 1 after a long charge
         self._v1, self._v2, self._over = zeros(), zeros(), zeros()
         self._charging: npt.NDArray[np.bool_] = np.zeros(count, dtype=bool)
+        # R0 as a line that touches its curve at the last current: share of R0, and V without current
+        self._bend: FloatArray = np.ones(count)
+        self._beside: FloatArray = zeros()
         self._leak = zeros()  # A, self-discharge
         self._moved = zeros()  # A, sum since wear was counted
         self._looked_up = math.inf  # s ago
@@ -202,6 +207,9 @@ class Cells:
         emf = self.ocv + self._keep1 * self._v1
         emf += self._keep2 * self._v2
         resistance = self._lasting
+        if self._saturation < math.inf:
+            emf += self._beside
+            resistance = resistance - self._resistances[0] * (1.0 - self._bend)
         if self._shorted:
             shunt = 1.0 / (1.0 + self._short * resistance)
             return Step(dt, emf * shunt, resistance * shunt)
@@ -227,8 +235,9 @@ class Cells:
         if self._shorted:
             shorted = self._short * (step.emf + step.resistance * terminal)
             current = terminal - shorted
-        r0 = self._resistances[0]
-        ohmic = r0 * current
+        ohmic = self._resistances[0] * current
+        if self._saturation < math.inf:
+            ohmic = self._bent(ohmic)
         begin = ohmic + self._v1
         begin += self._v2
         self._v1 *= self._keep1
@@ -252,6 +261,16 @@ class Cells:
         self._thermal.step(self._temperature, self.heat + self.extra_heat, self._ambient, step.dt)
         if self.tables.directed:
             self._charging = np.where(current == 0.0, self._charging, current > 0.0)
+
+    def _bent(self, linear: FloatArray) -> FloatArray:
+        """Return the voltage of R0 from R0 * i, and keep the line for the next step."""
+        bent = linear / self._saturation
+        voltage: FloatArray = self._saturation * np.arcsinh(bent)
+        bent *= bent
+        bent += 1.0
+        self._bend = 1.0 / np.sqrt(bent)
+        self._beside = voltage - linear * self._bend
+        return voltage
 
     def _move(self, current: FloatArray, dt: float) -> None:
         """Carry charge."""

@@ -27,6 +27,7 @@ def bare(cell):
         r0_charge=None,
         r1_charge=None,
         r2_charge=None,
+        saturation=math.inf,
         neighbour_resistance=math.inf,
         self_discharge=0.0,
         ageing=AgeingModel(),
@@ -42,6 +43,7 @@ def lively(cell):
         entropic=np.linspace(-4e-4, 2e-4, points),
         r0_charge=cell.r0 * 1.3,
         r2_charge=cell.r2 * 0.8,
+        saturation=0.1,
         neighbour_resistance=4.0,
         self_discharge=0.03,
         ageing=AgeingModel(),  # wear takes energy with it
@@ -203,6 +205,37 @@ def test_resistance_follows_the_direction(robot):
         cells.carry(cells.prepare(1e-3), np.array([1.0, -1.0]))
     gap = np.abs(cells.voltages - cells.ocv)
     assert gap[0] == pytest.approx(2 * gap[1], rel=1e-3)
+
+
+def first_drops(model, currents):
+    """Return the voltage over R0 in V right after the currents were switched on."""
+    cells = Cells(model, np.full(len(currents), 0.5), [len(currents)])
+    cells.carry(cells.prepare(0.0), np.array(currents))
+    return cells.voltages - cells.ocv
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.02, 2.0), st.floats(1e-6, 200.0), st.floats(1.001, 3.0))
+def test_a_saturated_resistance_is_odd_rises_and_is_linear_for_little(robot, u, amps, more):
+    linear = bare(robot.cell)
+    bent = replace(linear, saturation=u)
+    one, other, stronger = first_drops(bent, [amps, -amps, amps * more])
+    assert one == pytest.approx(-other, rel=1e-12)
+    assert 0.0 < one < stronger
+    plain = first_drops(linear, [amps])[0]
+    assert one == pytest.approx(u * np.arcsinh(plain / u), rel=1e-9, abs=1e-12)
+    assert one <= plain * (1.0 + 1e-12)
+    if plain < 1e-3 * u:
+        assert one == pytest.approx(plain, rel=1e-6, abs=1e-12)
+
+
+def test_the_line_of_a_step_ends_at_the_voltage_once_the_current_lasts(robot):
+    cells = Cells(replace(bare(robot.cell), saturation=0.05), np.array([0.6]), [1])
+    for amps in (-10.0, 5.0):
+        for _ in range(2):  # the line touches the curve where the last step was
+            step = cells.prepare(1e-3)
+            cells.carry(step, np.array([amps]))
+        assert step.emf + step.resistance * amps == pytest.approx(cells.voltages, abs=1e-5)
 
 
 def test_the_ocv_follows_the_temperature(robot):
