@@ -134,7 +134,7 @@ class CellTables:
         return Impedance(*np.ascontiguousarray(cold_part.T))
 
     def drop(self, r0: FloatArray, current: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the voltage of `r0` in V at a current in A, and its slope in Ohm over the current.
+        """Return the voltage of `r0` in V at a current in A, and its slope in Ohm.
 
         It is odd and rises; its slope is `r0` without current and falls as the current grows.
         """

@@ -87,7 +87,7 @@ class Cells:
         self.hysteresis = zeros()  # -1 after a long discharge .. 1 after a long charge
         self._v1, self._v2, self._over = zeros(), zeros(), zeros()
         self._charging: npt.NDArray[np.bool_] = np.zeros(count, dtype=bool)
-        # R0 as a line that touches its curve at the last current: share of R0, and V without current
+        # R0 as a line that touches its curve at the last current: share of R0, V without current
         self._bend: FloatArray = np.ones(count)
         self._beside: FloatArray = zeros()
         self._leak = zeros()  # A, self-discharge
