@@ -92,7 +92,8 @@ class BagWriter:
     @property
     def size(self) -> int:
         """Bytes on disk."""
-        return self.segment.size + sum(file.size for file in self.closed)
+        open_one = 0 if self._is_closed else self.segment.size
+        return open_one + sum(file.size for file in self.closed)
 
     def _begin(self) -> Segment:
         path = self.directory / f'{self.directory.name}_{self._number}.mcap'

@@ -34,9 +34,9 @@ class BagError(ValueError):
     """A recording that cannot be read at all, and why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BagTopic:
-    """A topic as one bag knows it. '' where the bag does not say."""
+    """A topic as one bag knows it, one object for each. '' where the bag does not say."""
 
     name: str
     type: str
@@ -60,7 +60,7 @@ class Bag:
         self.custom: dict[str, str] = {}
         self.position = 0.0  # 0..1, how much of it was read
         self._compressed = False
-        self._topics: dict[BagTopic, BagTopic] = {}
+        self._topics: dict[tuple[str, ...], BagTopic] = {}
         if not path.exists():
             raise BagError(f'{path}: no such file or directory')
         self.files = self._find() if path.is_dir() else [path]
@@ -189,16 +189,14 @@ class Bag:
                 return
             text = schema.data.decode('utf-8', 'replace') if schema.encoding == 'ros2msg' else ''
             channels[record.id] = self._topic(
-                BagTopic(
-                    record.topic, schema.name, text,
-                    record.metadata.get('topic_type_hash', ''),
-                    record.metadata.get('offered_qos_profiles', ''),
-                )
+                record.topic, schema.name, text,
+                record.metadata.get('topic_type_hash', ''),
+                record.metadata.get('offered_qos_profiles', ''),
             )  # fmt: skip
 
-    def _topic(self, topic: BagTopic) -> BagTopic:
+    def _topic(self, *words: str) -> BagTopic:
         """Return the same object for the same topic, whichever file it is in."""
-        return self._topics.setdefault(topic, topic)
+        return self._topics.setdefault(words, BagTopic(*words))
 
     # -- the rest -----------------------------------------------------------------------------
 
@@ -210,9 +208,7 @@ class Bag:
         try:
             with Reader(directory) as reader:
                 topics = {
-                    one.id: self._topic(
-                        BagTopic(one.topic, one.msgtype, one.msgdef.data, one.digest)
-                    )
+                    one.id: self._topic(one.topic, one.msgtype, one.msgdef.data, one.digest)
                     for one in reader.connections
                 }
                 for connection, time, data in reader.messages():

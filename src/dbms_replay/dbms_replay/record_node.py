@@ -86,7 +86,8 @@ class RecordNode(Node):
         self._topics[name] = self.create_subscription(
             kind,
             name,
-            _with_information(partial(self._on_message, name, number, told)),
+            # One argument: with the information beside it the EventsExecutor of rclpy 7.1.6 ends.
+            partial(self._on_message, name, number, told),
             subscription_profile(offered),
             raw=True,
         )
@@ -97,12 +98,10 @@ class RecordNode(Node):
         number: int,
         also: Callable[[str, bytes, int], None] | None,
         data: bytes,
-        information: Any,
     ) -> None:
         if self._recorder is None:
             return
-        # When it arrived, not when there was time for it.
-        arrived = information.get('received_timestamp') or time.time_ns()
+        arrived = time.time_ns()
         self._recorder.write(number, arrived, data)
         self.messages += 1
         if also is not None:
@@ -122,15 +121,6 @@ class RecordNode(Node):
     def _tick(self) -> None:
         if self._recorder is not None:
             self._recorder.tick(steady_now())
-
-
-def _with_information(work: Callable[[bytes, Any], None]) -> Callable[[bytes, Any], None]:
-    """Return a callback whose signature tells rclpy to hand in what it knows of the message."""
-
-    def callback(data: bytes, information: Any) -> None:
-        work(data, information)
-
-    return callback
 
 
 def _message_type(name: str) -> Any:

@@ -8,7 +8,6 @@ chunk is lost with the process. Here the caller ends it, by time. The records ar
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,7 +172,7 @@ class Segment:
         self.size += len(data)
 
 
-def _metadata(topic: Topic) -> Mapping[str, str]:
+def _metadata(topic: Topic) -> dict[str, str]:
     told = {'offered_qos_profiles': topic.qos}
     if topic.schema.digest:
         told['topic_type_hash'] = topic.schema.digest

@@ -6,10 +6,10 @@ import time
 import pytest
 import rclpy
 from dbms_msgs.msg import Fault, Faults, ModuleCells
-from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import String
 
 from dbms_node import qos
+from dbms_node.runtime import make_executor
 from dbms_replay.bag_writer import BagWriter
 from dbms_replay.bags import Bag
 from dbms_replay.record_cli import seconds, size
@@ -26,7 +26,7 @@ def graph(tmp_path):
     recorder = Recorder(BagWriter(tmp_path / 'bag'), Bounds(), time.monotonic())
     node = RecordNode(recorder, ['battery'], context=context)
     speaker = rclpy.create_node('speaker', namespace='battery', context=context)
-    executor = SingleThreadedExecutor(context=context)
+    executor = make_executor(context)
     executor.add_node(node)
     executor.add_node(speaker)
 

@@ -134,7 +134,8 @@ def test_a_kill_loses_less_than_a_second(tmp_path):
     bag = tmp_path / 'bag'
     victim = subprocess.Popen(
         [sys.executable, '-c', textwrap.dedent(VICTIM), str(bag)],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE, text=True,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)},
     )  # fmt: skip
     written = -1
     while written < 1000:
