@@ -111,7 +111,7 @@ class CellFilter:
         z = tables.impedance(tables.soc(voltage, celsius), celsius)
         # How far the RC pairs have come since the load was switched on is not known: half way.
         v1, v2 = 0.5 * z.r1 * load, 0.5 * z.r2 * load
-        ocv = voltage - z.r0 * load - v1 - v2
+        ocv = voltage - tables.drop(z.r0, load)[0] - v1 - v2
         error = np.where(known, 0.5 * (z.r1 + z.r2), z.r0 + z.r1 + z.r2) * unknown
         error = np.hypot(error, self.options.start_voltage_error)
         soc = tables.soc(ocv, celsius)
@@ -280,13 +280,14 @@ class CellFilter:
         ocv = ocv + self._tables.hysteresis(self.soc) * self.hysteresis
         measured = moving & np.isfinite(voltage) & np.isfinite(current)
         load = np.where(np.isfinite(current), current, 0.0)
-        drop = z.r0 * (load - self.bias) + self.v1 + self.v2
+        ohmic, r0 = self._tables.drop(z.r0, load - self.bias)
+        drop = ohmic + self.v1 + self.v2
         factor = 1.0 + self.resistance
         self.expected = ocv + factor * drop + self.offset
         self.innovation = np.where(measured, voltage - self.expected, np.nan)
         innovation = np.where(measured, voltage - self.expected, 0.0)
         measured &= ~self._is_frozen(z, slope, voltage, load, measured)
-        h = np.stack([slope, factor, factor, -z.r0 * factor, np.ones_like(slope), drop])
+        h = np.stack([slope, factor, factor, -r0 * factor, np.ones_like(slope), drop])
         ph = (p * h).sum(axis=1)
         foretold = (h * ph).sum(axis=0)
         quick = (
