@@ -45,6 +45,21 @@ def test_an_expectation_that_does_not_come_true_fails_the_run(tmp_path):
     assert sorted(one['passed'] for one in told['verdicts']) == [False, True]
 
 
+def test_a_control_run_leaves_the_faults_out_and_finds_who_does_not_look(tmp_path):
+    file = tmp_path / 'blind.yaml'
+    file.write_text(
+        'purpose: It does not look\npack: robot_13s\nload: constant:-20\nduration: 2\ntimeline:\n'
+        '  - {at: 0.5, inject: busbar_loose}\nalways:\n  - contactors: connected\n'
+    )
+    done = scenario(
+        file, 'insulation_low', 'robot_drive', '--control', '--out', tmp_path, '--no-pictures',
+        timeout=110,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert 'failed: blind\n' in done.stdout and 'they are not seen' in done.stdout
+    assert 'pass  insulation_low' in done.stdout and 'robot_drive' not in done.stdout
+
+
 def test_a_bad_file_is_refused_before_anything_runs(tmp_path):
     file = tmp_path / 'bad.yaml'
     file.write_text(

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node of a scenario run: hears what the graph tells, sends commands, reads the truth."""
 
+import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +14,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import BatteryState
 
 from dbms_node import qos
+from dbms_node.clocks import steady_now
 from dbms_sim.feeds import ModelFeed
 from dbms_sim.scenario_words import MODULE_STATUS, STRING_STATUS
 from dbms_sim.world import World
@@ -19,6 +22,25 @@ from dbms_sim.world import World
 from .commands import SERVICES
 from .story import FaultSeen
 from .verdicts import View
+
+RATE_SPAN = 2.0  # s
+
+
+class Rate:
+    """How often something happens per s, over the last `RATE_SPAN`."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque()
+        self._whole = False  # a whole span was heard
+
+    def add(self, now: float) -> float:
+        """Take note of it at `now` in s; return the rate, NaN before it is known."""
+        times = self._times
+        times.append(now)
+        while now - times[0] > RATE_SPAN:
+            times.popleft()
+            self._whole = True
+        return (len(times) - 1) / (now - times[0]) if self._whole and now > times[0] else math.nan
 
 
 class ScenarioNode(Node):
@@ -32,7 +54,7 @@ class ScenarioNode(Node):
             name: self.create_client(Command, service) for name, service in SERVICES.items()
         }
         self._heard: set[str] = set()
-        self._estimates = 0
+        self._rates = {module.name: Rate() for module in view.pack.modules}
         view.measured = np.full(view.pack.cells, np.nan)
         self._subscribe()
 
@@ -105,11 +127,14 @@ class ScenarioNode(Node):
     def _on_string(self, name: str, message: StringMeasurement) -> None:
         self._heard.add(name)
         self._view.insulation[name] = message.insulation_resistance
+        self._view.measured_currents[name] = message.current
+        self._view.string_voltages[name] = message.string_voltage
         self._view.status[name] = _bits(message, STRING_STATUS)
         self._changed()
 
     def _on_cells(self, module: Any, message: ModuleCells) -> None:
         self._heard.add(module.name)
+        self._view.scan_rates[module.name] = self._rates[module.name].add(steady_now())
         self._view.measured[module.cell_slice] = message.voltages
         self._view.status[module.name] = _bits(message, MODULE_STATUS)
         self._changed()

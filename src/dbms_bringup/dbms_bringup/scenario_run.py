@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One run of a scenario in this process: the real graph over the real wire protocol.
 
-    python -m dbms_bringup.scenario_run FILE DIRECTORY
+    python -m dbms_bringup.scenario_run FILE DIRECTORY [--control]
 
 Writes verdicts.json, samples.csv and events.csv into the directory.
 """
@@ -19,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from dbms_node.clocks import steady_now
 from dbms_node.runtime import SWITCH_INTERVAL, close_node
+from dbms_sim.current_sensor import SensorQuality
 from dbms_sim.scenario import Action, Scenario, load_scenario
 from dbms_sim.scenario_words import Condition
 
@@ -41,7 +42,9 @@ class NotReady(Exception):
 class ScenarioRun:
     """Starts the graph, goes through the timeline, judges, ends the graph."""
 
-    def __init__(self, scenario: Scenario, directory: Path) -> None:
+    def __init__(self, scenario: Scenario, directory: Path, control: bool = False) -> None:
+        """Run a scenario; as a control without its faults, and until an expectation fails."""
+        self._control = control
         self._scenario = scenario
         self._view = View(scenario.pack)
         self._changed = threading.Condition()  # of the view; also keeps judge and view together
@@ -50,7 +53,11 @@ class ScenarioRun:
         self.problem = ''  # why it did not begin
         self._judge = Judge(scenario.expectations, self._view)
         self._recorder = Recorder(directory, scenario)
-        self._actions = list(scenario.actions)
+        self._actions = [
+            action
+            for action in scenario.actions
+            if not (control and action.kind in ('inject', 'clear'))
+        ]
         self._sim: Any = None
         self._node: ScenarioNode
 
@@ -81,7 +88,7 @@ class ScenarioRun:
             bus_interface='virtual',
             initial_soc=scenario.initial_soc,
             time_scale=scenario.time_scale,
-            extra={'sim': {'seed': scenario.seed}},
+            extra={'sim': {'seed': scenario.seed, **_sensors(scenario.current_sensor)}},
         )
         nodes = make_nodes(graph(scenario.pack, options), NAMESPACE)
         try:
@@ -163,6 +170,8 @@ class ScenarioRun:
                 self._look()
             if now >= self._scenario.duration and self._judge.done:
                 return
+            if self._control and not all(one.passed for one in self._judge.verdicts):
+                return
             self._pause(now)
         self._judge.end(self._now(), self._failure)
 
@@ -177,13 +186,22 @@ class ScenarioRun:
         act(action, self._sim, self._node)
 
 
+def _sensors(quality: SensorQuality) -> dict[str, float]:
+    return {
+        'current_offset': float(quality.offset),
+        'current_gain': float(quality.gain),
+        'current_noise': float(quality.noise),
+        'current_range': float(quality.range or 0.0),
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one scenario; 0: all as expected, 1: not."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    path, directory = Path(words[0]), Path(words[1])
+    path, directory, control = Path(words[0]), Path(words[1]), '--control' in words[2:]
     sys.setswitchinterval(SWITCH_INTERVAL)
     scenario = load_scenario(path)
-    run = ScenarioRun(scenario, directory)
+    run = ScenarioRun(scenario, directory, control)
     verdicts = run.run()
     content = {
         'scenario': scenario.name,

@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problems or not scenarios:
         print('\n'.join(problems) or 'dbms scenario: no scenario of that name', file=sys.stderr)
         return 2
+    if value.control:
+        scenarios = [one for one in scenarios if one.has_faults]
     if value.check:
         print(f'{len(scenarios)} scenarios are right')
         return 0
@@ -70,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     add('--only', metavar='PATTERN', help="those whose name fits, as 'contactor_*'")
     add('--domain', type=int, metavar='N', help='first ROS_DOMAIN_ID; the others follow it')
     add('--no-pictures', action='store_true', help='recordings only')
+    add(
+        '--control',
+        action='store_true',
+        help='leave the faults out: a scenario that ends as expected all the same is a bad one',
+    )
     add('--check', action='store_true', help='read the files, run nothing')
     return words
 
@@ -90,7 +97,7 @@ def _run_all(scenarios: Sequence[Scenario], value: argparse.Namespace) -> int:
         futures = [
             pool.submit(
                 run_one, scenario, out / scenario.name,
-                FIRST_DOMAIN + (first - FIRST_DOMAIN + index) % span, pictures,
+                FIRST_DOMAIN + (first - FIRST_DOMAIN + index) % span, pictures, value.control,
             )
             for index, scenario in enumerate(order)
         ]  # fmt: skip
@@ -107,7 +114,9 @@ def _run_all(scenarios: Sequence[Scenario], value: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def run_one(scenario: Scenario, directory: Path, domain: int, picture: bool) -> Result:
+def run_one(
+    scenario: Scenario, directory: Path, domain: int, picture: bool, control: bool = False
+) -> Result:
     """Run a scenario in a process of its own; its output goes into the directory."""
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / 'verdicts.json'
@@ -120,7 +129,7 @@ def run_one(scenario: Scenario, directory: Path, domain: int, picture: bool) -> 
     }
     command = [
         sys.executable, '-m', 'dbms_bringup.scenario_run', str(scenario.path.absolute()),
-        str(directory.absolute()),
+        str(directory.absolute()), *(['--control'] if control else []),
     ]  # fmt: skip
     started = time.monotonic()
     problem = ''
@@ -145,7 +154,11 @@ def run_one(scenario: Scenario, directory: Path, domain: int, picture: bool) -> 
         with (directory / 'log.txt').open('ab') as log:
             subprocess.run(drawing, stdout=log, stderr=log, check=False)
     problem = '' if content['began'] else f'not begun: {content["problem"]}; see {log_file}'
-    return Result(scenario, content['passed'], seconds, content['verdicts'], problem)
+    passed = content['passed']
+    if control and not problem:
+        problem = 'it ends as expected without its faults: they are not seen' if passed else ''
+        passed = not passed
+    return Result(scenario, passed, seconds, content['verdicts'], problem)
 
 
 def lines(result: Result) -> list[str]:

@@ -35,6 +35,9 @@ class View:
     soc_estimate: float = math.nan
     measured: FloatArray = field(default_factory=_nothing)  # (cells,) V
     insulation: dict[str, float] = field(default_factory=dict)  # Ohm by string
+    measured_currents: dict[str, float] = field(default_factory=dict)  # A by string
+    string_voltages: dict[str, float] = field(default_factory=dict)  # V by string
+    scan_rates: dict[str, float] = field(default_factory=dict)  # 1/s by module
     status: dict[str, frozenset[str]] = field(default_factory=dict)  # bits by module or string
     # The truth.
     voltages: FloatArray = field(default_factory=_nothing)  # (cells,) V
@@ -50,14 +53,22 @@ class View:
         of_cells: Mapping[str, FloatArray] = {
             'cell_voltage': self.voltages,
             'measured_cell': self.measured,
+            'measured_error': self._errors(),
             'temperature': self.temperatures,
+        }
+        of_places: Mapping[str, Mapping[str, float]] = {
+            'insulation': self.insulation,
+            'measured_current': self.measured_currents,
+            'string_drop': self._drops(),
+            'scan_rate': self.scan_rates,
         }
         if condition.kind in of_cells:
             array = of_cells[condition.kind]
             values = array[self._cells(place)] if len(array) else array
-        elif condition.kind == 'insulation':
-            one = self.insulation.get(place.string, math.nan)
-            values = np.array([one] if place.string else list(self.insulation.values()))
+        elif condition.kind in of_places:
+            known = of_places[condition.kind]
+            name = place.module or place.string
+            values = np.array([known.get(name, math.nan)] if name else list(known.values()))
         else:
             values = np.array([self._value(condition.kind, place)])
         return np.asarray(values[~np.isnan(values)], dtype=np.float64)
@@ -77,6 +88,19 @@ class View:
             'link_voltage': self.link_voltage,
         }
         return values[kind]
+
+    def _errors(self) -> FloatArray:
+        known = len(self.measured) == len(self.voltages)
+        return self.measured - self.voltages if known else _nothing()
+
+    def _drops(self) -> dict[str, float]:
+        if not len(self.measured):
+            return {}
+        return {
+            string.name: float(self.measured[string.cell_slice].sum()) - voltage
+            for string in self.pack.strings
+            if (voltage := self.string_voltages.get(string.name, math.nan)) == voltage
+        }
 
     def _cells(self, place: Place) -> slice:
         if not place.module:

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from dbms_bringup.scenario_node import Rate
 from dbms_bringup.story import FaultSeen
 from dbms_bringup.verdicts import Judge, View, is_true, what_is
 from dbms_pack import load_pack
@@ -96,3 +97,31 @@ def test_an_early_end_fails_all_that_is_still_expected(view):
     judge.look(1.0)
     judge.end(1.5, 'the graph failed')
     assert [one.passed for one in judge.verdicts] == [False, False] and judge.done
+
+
+def test_measured_values_are_held_against_the_truth_and_each_other(view):
+    for kind in ('measured_error', 'string_drop', 'measured_current', 'scan_rate'):
+        assert what_is(Condition(kind, above=0.0), view) == 'not known'
+    view.measured = view.voltages.copy()
+    view.measured[2] += 0.05
+    view.measured[3] = np.nan
+    third = Place('a', 'm1', 3)
+    assert is_true(Condition('measured_error', above=0.04, below=0.06, place=third), view)
+    assert is_true(Condition('measured_error', above=-1e-9, below=0.06), view)
+    view.string_voltages['a'] = 40.0
+    assert what_is(Condition('string_drop', above=0.0), view) == 'not known'
+    view.measured[3] = view.voltages[3]
+    assert is_true(Condition('string_drop', above=6.84, below=6.86, place=Place('a')), view)
+    view.measured_currents['a'] = -3.0
+    assert is_true(Condition('measured_current', below=-2.9), view)
+    view.scan_rates = {'m1': 10.0, 'm2': 6.7}
+    assert is_true(Condition('scan_rate', above=5, below=8, place=Place('a', 'm2')), view)
+    assert not is_true(Condition('scan_rate', below=8), view)
+
+
+def test_a_rate_is_known_after_a_whole_span_and_follows_it():
+    rate = Rate()
+    told = [rate.add(0.1 * index) for index in range(40)]
+    assert np.isnan(told[19]) and told[-1] == pytest.approx(10.0)
+    told = [rate.add(3.9 + 0.2 * index) for index in range(1, 30)]
+    assert 5.0 < told[2] < 10.0 and told[-1] == pytest.approx(5.0)

@@ -15,6 +15,7 @@ from dbms_pack.document import Document, KeyPath, parse, read_text, shown
 from dbms_pack.errors import Problem
 from dbms_pack.model import Pack
 from dbms_pack.schema import check
+from dbms_sim.current_sensor import PERFECT, SensorQuality
 from dbms_sim.loads import make_load
 from dbms_sim.scenario_words import Condition, Words
 
@@ -68,11 +69,17 @@ class Scenario:
     connected: bool  # its clock starts when all strings are connected
     actions: tuple[Action, ...]  # by time
     expectations: tuple[Expectation, ...]  # by the line they are on
+    current_sensor: SensorQuality = PERFECT
 
     @property
     def name(self) -> str:
         """Name of its file."""
         return self.path.stem
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether something is broken in it."""
+        return any(action.kind == 'inject' for action in self.actions)
 
 
 def load_scenario(path_or_name: str | Path) -> Scenario:
@@ -139,6 +146,7 @@ class _Reader:
             connected=start == 'connected',
             actions=tuple(sorted(self._actions, key=lambda action: action.at)),
             expectations=tuple(sorted(self._expectations, key=lambda one: one.line)),
+            current_sensor=SensorQuality(**(data.get('current_sensor') or {})),
         )
 
     def _complain(self, key: KeyPath, found: str, allowed: str) -> None:

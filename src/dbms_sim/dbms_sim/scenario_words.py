@@ -11,7 +11,7 @@ from dbms_pack.schema import nearest
 from dbms_sim.faults import FaultError, check_fault
 
 # What protection reports, as docs/protection.md lists it.
-_LIMITS = (
+LIMIT_FAULTS = (
     'CELL_OVERVOLTAGE', 'CELL_UNDERVOLTAGE', 'OVERTEMPERATURE_CHARGE',
     'OVERTEMPERATURE_DISCHARGE', 'UNDERTEMPERATURE_CHARGE', 'UNDERTEMPERATURE_DISCHARGE',
     'OVERCURRENT_CHARGE', 'OVERCURRENT_DISCHARGE', 'SHORT_CIRCUIT',
@@ -25,7 +25,7 @@ _CONTACTORS = (
     'PRECHARGE_FAILED', 'LEASE_EXPIRED', 'CONTACTOR_DRIVER_LOST', 'CONTACTOR_REFUSED',
     'COIL_FAULT', 'INTERNAL_ERROR',
 )  # fmt: skip
-FAULTS = (*_LIMITS, *_LOSSES, *_CONTACTORS)
+FAULTS = (*LIMIT_FAULTS, *_LOSSES, *_CONTACTORS)
 LEVELS = ('MOL', 'RSL', 'MSL')
 PACK_STATES = ('STANDBY', 'CONNECTING', 'CONNECTED', 'DISCONNECTING', 'FAULT')
 STRING_STATES = (
@@ -52,9 +52,10 @@ NAMED: Mapping[str, tuple[str, ...] | None] = {
 }
 # Conditions on a value, and their units.
 VALUES: Mapping[str, str] = {
-    'cell_voltage': 'V', 'measured_cell': 'V', 'temperature': 'degC', 'current': 'A', 'soc': '',
-    'soc_error': '', 'charge_limit': 'A', 'discharge_limit': 'A', 'insulation': 'Ohm',
-    'link_voltage': 'V',
+    'cell_voltage': 'V', 'measured_cell': 'V', 'measured_error': 'V', 'temperature': 'degC',
+    'current': 'A', 'measured_current': 'A', 'soc': '', 'soc_error': '', 'charge_limit': 'A',
+    'discharge_limit': 'A', 'insulation': 'Ohm', 'string_drop': 'V', 'link_voltage': 'V',
+    'scan_rate': '1/s',
 }  # fmt: skip
 # Which sort of place a condition may name; those left out name none.
 _PLACED: Mapping[str, tuple[str, ...]] = {
@@ -62,7 +63,8 @@ _PLACED: Mapping[str, tuple[str, ...]] = {
     'string_state': ('string',), 'contactors': ('string',), 'reason': ('string',),
     'status': ('string', 'module'), 'current': ('string',), 'insulation': ('string',),
     'cell_voltage': ('cell', 'module'), 'measured_cell': ('cell', 'module'),
-    'temperature': ('cell', 'module'),
+    'measured_error': ('cell', 'module'), 'temperature': ('cell', 'module'),
+    'measured_current': ('string',), 'string_drop': ('string',), 'scan_rate': ('module',),
 }  # fmt: skip
 
 Complain = Callable[[KeyPath, str, str], None]

@@ -131,3 +131,12 @@ def test_every_fault_of_the_simulator_has_a_scenario():
         if action.kind == 'inject'
     }
     assert used == set(KINDS)
+
+
+def test_a_scenario_may_say_how_well_its_current_sensors_measure():
+    text = HEAD + 'current_sensor: {offset: 0.2, gain: 1.01, noise: 0.3, range: 60}\n' + ALWAYS
+    quality = load_scenario_text(text, Path('one.yaml')).current_sensor
+    assert (quality.offset, quality.gain, quality.noise, quality.range) == (0.2, 1.01, 0.3, 60)
+    for wrong in ('noise: -1', 'range: 0', 'gain: .nan', 'gian: 1'):
+        told = problems(HEAD + f'current_sensor: {{{wrong}}}\n' + ALWAYS)
+        assert told[0].startswith('one.yaml:4:'), told
