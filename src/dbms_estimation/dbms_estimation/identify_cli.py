@@ -19,7 +19,7 @@ from .identification.laboratory import (
     read_measurement,
     read_ocv_table,
 )
-from .identification.ocv import Ocv, from_measurements, from_table
+from .identification.ocv import Leg, Ocv, from_measurements, from_table, slow_legs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,12 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         layout = read_layout(arguments.columns)
-        ocv = _ocv(arguments.ocv, layout)
+        ocv, legs = _ocv(arguments.ocv, layout)
         pulses = [read_measurement(path, layout) for path in arguments.pulse]
         cycles = [read_measurement(path, layout) for path in arguments.cycle]
         if not pulses and not cycles:
             raise LaboratoryError('give at least one --pulse or --cycle file')
-        found = identify(ocv, pulses, cycles, layout.match_capacity)
+        found = identify(ocv, pulses, cycles, layout.match_capacity, legs)
         text = cell_text(arguments.cell, layout, found)
         load_cell_text(text, arguments.output)  # what is written can be read
         if arguments.report:
@@ -53,12 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _ocv(paths: Sequence[Path], layout: Layout) -> Ocv:
+def _ocv(paths: Sequence[Path], layout: Layout) -> tuple[Ocv, tuple[Leg, ...]]:
+    legs: tuple[Leg, ...] = ()
     if layout.ocv_table:
         ocv = from_table(*read_ocv_table(paths[0], layout), layout.capacity or 1.0)
     else:
-        ocv = from_measurements([read_measurement(path, layout) for path in paths])
-    return replace(ocv, capacity=layout.capacity) if layout.capacity else ocv
+        measurements = [read_measurement(path, layout) for path in paths]
+        ocv, legs = from_measurements(measurements), slow_legs(measurements)
+    return (replace(ocv, capacity=layout.capacity) if layout.capacity else ocv), legs
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -34,13 +34,16 @@ def cell_text(name: str, layout: Layout, found: Identified) -> str:
         _row('  soc: ', found.ocv.soc, 4),
         _row('  voltage: ', voltage, 5),
     ]
+    entropic, gap = found.fit.entropic(), found.fit.gap()
+    if len(entropic):
+        lines.append(_row('  entropic: ', entropic, 6))
     if found.capacities:
         lines += _by_temperature('capacity_by_temperature', 'capacity', found.capacities)
-    if found.ocv.gap.max() > 0:
+    if gap.max() > 0:
         lines += [
             'hysteresis:',
             f'  soc: {found.fit.hysteresis_soc:g}',
-            _row('  voltage: ', np.maximum(found.ocv.gap, 0.0), 4),
+            _row('  voltage: ', gap, 5),
         ]
     errors = {place: max(value, LEAST_ERROR) for place, value in found.errors.items()}
     lines += _by_temperature('model_error', 'voltage', errors)

@@ -14,15 +14,26 @@ import numpy as np
 
 from dbms_pack.model import FloatArray
 
-from .hysteresis import play
+from .hysteresis import (
+    KNOTS,
+    LEG_SOC_ERROR,
+    LEG_WEIGHT,
+    SOC_ERROR,
+    Branches,
+    begins_charged,
+    play,
+    steepness_weight,
+)
 from .laboratory import Measurement
-from .ocv import Ocv, rising
+from .ocv import Leg, Ocv, rising
 
 SOCS = np.array([0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
 ARRHENIUS = 3500.0  # K, typical of lithium-ion cells; only shapes what is between two nodes
 LONGEST_WEIGHT = 10.0  # s, for which a row counts at most: long rests do not drown the load
 COLDEST = -30.0  # degC, of the tables
 _LEAST = 1e-5  # Ohm
+_LEG_STEP = 60.0  # s between the rows of a slow leg that are used
+_FIRM = 10.0  # weight of what is expected of resistances that slow legs cannot tell apart
 _CORRECTIONS = np.linspace(0.0, 1.0, 26).astype(np.float64)
 # V: in the middle the slow legs are right; at the ends they hold what a slow current adds.
 _CORRECTION_SIGMA = 0.006 + 0.012 * np.exp(-np.minimum(_CORRECTIONS, 1 - _CORRECTIONS) / 0.03)
@@ -37,18 +48,39 @@ class CircuitFit:
     temperatures: FloatArray
     taus: tuple[float, float] = (40.0, 1200.0)
     hysteresis_soc: float = 0.05
+    branches: Branches | None = None
     solution: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
+        self._slow_only = bool(
+            self.branches and self.branches.coldest < self.temperatures[0] - 4.0
+        )
+        if self.branches and self._slow_only:
+            self.temperatures = np.r_[self.branches.coldest, self.temperatures]
         self._nodes = len(self.temperatures) * len(SOCS)
         self._count = 3 * self._nodes + len(_CORRECTIONS)
+        self._count += 2 * len(KNOTS) if self.branches else 0
         self._matrix = np.zeros((self._count, self._count))
         self._right = np.zeros(self._count)
+        for leg in self.branches.legs if self.branches else ():
+            self._add_leg(leg)
 
     def add(self, m: Measurement, soc: FloatArray) -> None:
         """Take a file, with the SOC of each of its rows, into account."""
-        design, rest, weight = self._design(m, soc)
-        weight = weight / weight.sum()
+        self._take(m, soc, begins_charged(soc), 1.0, SOC_ERROR)
+
+    def _add_leg(self, leg: Leg) -> None:
+        step = float(np.median(np.diff(leg.measurement.time)))
+        rows = slice(None, None, max(1, round(_LEG_STEP / step)))
+        self._take(leg.measurement.rows(rows), leg.soc[rows], leg.begin, LEG_WEIGHT, LEG_SOC_ERROR)
+
+    def _take(
+        self, m: Measurement, soc: FloatArray, begin: float, share: float, soc_error: float
+    ) -> None:
+        design, rest, weight = self._design(m, soc, begin)
+        weight = weight * (share / weight.sum())
+        if self.branches:
+            weight *= steepness_weight(self.ocv, soc, soc_error)
         self._matrix += design.T @ (design * weight[:, None])
         self._right += design.T @ (weight * rest)
 
@@ -67,12 +99,26 @@ class CircuitFit:
     def corrected_ocv(self) -> FloatArray:
         """Return the OCV with its correction at the points of `ocv.soc`."""
         most = 4.0 * _CORRECTION_SIGMA
-        found = np.clip(self.solution[3 * self._nodes :], -most, most)
+        first = 3 * self._nodes
+        found = np.clip(self.solution[first : first + len(_CORRECTIONS)], -most, most)
         return rising(self.ocv.voltage + np.interp(self.ocv.soc, _CORRECTIONS, found))
+
+    def gap(self) -> FloatArray:
+        """Return half the gap between the branches in V at the points of `ocv.soc`."""
+        more = np.zeros(1) if not self.branches else self.solution[-len(KNOTS) :]
+        change = np.interp(self.ocv.soc, KNOTS, more) if self.branches else 0.0
+        return np.asarray(np.maximum(self.ocv.gap + change, 0.0))
+
+    def entropic(self) -> FloatArray:
+        """Return the change of the OCV with temperature in V/K; empty where it is not known."""
+        if not self.branches:
+            return np.zeros(0)
+        found = self.solution[-2 * len(KNOTS) : -len(KNOTS)]
+        return np.asarray(np.interp(self.ocv.soc, KNOTS, found))
 
     def residual(self, m: Measurement, soc: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return what the model leaves unexplained in V, and the weight of each row."""
-        design, rest, weight = self._design(m, soc)
+        design, rest, weight = self._design(m, soc, begins_charged(soc))
         return rest - design @ self.solution, weight
 
     def _along_temperature(self, temperature: FloatArray) -> FloatArray:
@@ -81,7 +127,7 @@ class CircuitFit:
         return hats(temperature, nodes) * np.exp(ARRHENIUS * (1 / kelvin - 1 / (nodes + 273.15)))
 
     def _design(
-        self, m: Measurement, soc: FloatArray
+        self, m: Measurement, soc: FloatArray, begin: float
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         dt = np.diff(m.time, prepend=m.time[0])
         mean = np.r_[m.current[0], 0.5 * (m.current[1:] + m.current[:-1])]
@@ -93,7 +139,9 @@ class CircuitFit:
         driven = share * mean[:, None]
         slow = [filtered(dt, driven, tau) for tau in self.taus]
         columns = [share * m.current[:, None], *slow, hats(soc, _CORRECTIONS)]
-        turned = play(soc, self.hysteresis_soc, 1.0)
+        turned = play(soc, self.hysteresis_soc, begin)
+        if self.branches:
+            columns.append(self.branches.columns(hats(soc, KNOTS), m.temperature, turned))
         known = np.interp(soc, self.ocv.soc, self.ocv.voltage)
         known += np.interp(soc, self.ocv.soc, self.ocv.gap) * turned
         return np.concatenate(columns, axis=1), m.voltage - known, np.clip(dt, 0, LONGEST_WEIGHT)
@@ -111,10 +159,28 @@ class CircuitFit:
                 change = np.array([2.0, -1.0])  # half as much where it is one node warmer
                 places = np.ix_([a + count, a], [a + count, a])
                 matrix[places] += 1e-5 * scale * np.outer(change, change)
+        if self._slow_only:
+            self._expect_coldest(matrix)
         step = np.diff(np.eye(len(_CORRECTIONS)), axis=0)
         small = (np.eye(len(_CORRECTIONS)) + 3.0 * step.T @ step) * 1e-5
         small /= np.outer(_CORRECTION_SIGMA, _CORRECTION_SIGMA)
-        matrix[3 * self._nodes :, 3 * self._nodes :] += small
+        first, end = 3 * self._nodes, 3 * self._nodes + len(_CORRECTIONS)
+        matrix[first:end, first:end] += small
+        if self.branches:
+            matrix[end:, end:] += self.branches.expected()
+
+    def _expect_coldest(self, matrix: FloatArray) -> None:
+        """Expect Arrhenius' law of R0 and R1 where only slow legs were measured.
+
+        They tell the sum of the resistances; what is more than expected is slow.
+        """
+        cold, warm = self.temperatures[:2] + 273.15
+        rise = np.array([1.0, -np.exp(ARRHENIUS * (1 / cold - 1 / warm))])
+        count = len(SOCS)
+        for pair in range(2):
+            for node in range(count):
+                a = pair * self._nodes + node
+                matrix[np.ix_([a, a + count], [a, a + count])] += _FIRM * np.outer(rise, rise)
 
 
 def hats(x: FloatArray, nodes: FloatArray) -> FloatArray:

@@ -9,8 +9,9 @@ import numpy as np
 from dbms_pack.model import FloatArray
 
 from .circuit import COLDEST, SOCS, CircuitFit
+from .hysteresis import Branches
 from .laboratory import Measurement
-from .ocv import Ocv
+from .ocv import Leg, Ocv
 
 FULL = 0.93  # SOC by its first voltage from which on a file is taken to begin full
 REST_CURRENT = 0.02  # per capacity, 1/h
@@ -49,15 +50,21 @@ def identify(
     pulses: Sequence[Measurement],
     cycles: Sequence[Measurement],
     match_capacity: bool,
+    legs: Sequence[Leg] = (),
 ) -> Identified:
-    """Fit the circuit to all files at once."""
+    """Fit the circuit to all files at once.
+
+    With slow `legs` at several temperatures it is also found how much of their gap is hysteresis,
+    and how the OCV goes with temperature.
+    """
     files = [discharge_of(m) for m in (*pulses, *cycles)]
     places = sorted({rounded(m) for m in pulses or files})
     capacities = {}
     if match_capacity:
         for m in pulses:
             capacities[rounded(m)] = matched_capacity(discharge_of(m), ocv)
-    fit = CircuitFit(ocv, ocv.capacity, np.array(places))
+    branches = Branches(tuple(legs)) if legs else None
+    fit = CircuitFit(ocv, ocv.capacity, np.array(places), branches=branches)
     socs = [soc_of(m, ocv, capacities) for m in files]
     for m, soc in zip(files, socs, strict=True):
         fit.add(m, soc)

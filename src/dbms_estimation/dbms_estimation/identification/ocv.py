@@ -11,7 +11,7 @@ from dbms_pack.model import FloatArray
 from .laboratory import LaboratoryError, Measurement
 
 _ENDS = np.array([0, 0.01, 0.02, 0.03, 0.045, 0.06, 0.08])
-GRID = np.r_[_ENDS, np.linspace(0.1, 0.9, 25), (1.0 - _ENDS)[::-1]]
+GRID = np.r_[_ENDS, np.linspace(0.1, 0.9, 41), (1.0 - _ENDS)[::-1]]
 SLOW = 0.12  # current per charge moved, 1/h, up to which a leg tells the OCV
 LEAST_RISE = 2e-5  # V between points: the filter inverts the curve
 
@@ -24,6 +24,38 @@ class Ocv:
     voltage: FloatArray  # V, mean of both directions, or what there is
     gap: FloatArray  # V, half of what the OCV after charge is above that after discharge
     capacity: float  # Ah, mean over the slow legs
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One slow discharge or charge between full and empty."""
+
+    measurement: Measurement
+    soc: FloatArray
+    begin: float  # state of the hysteresis before: 1 for a discharge, -1 for a charge
+
+
+def slow_legs(measurements: Sequence[Measurement]) -> tuple[Leg, ...]:
+    """Return every slow leg with its SOC: none if all are at one temperature.
+
+    A leg begins at full or empty, where the cell was brought at room temperature. One that is
+    cold stops short of the other end: what the longest of a direction moved is the capacity.
+    """
+    found = [
+        (sign, leg)
+        for measurement in measurements
+        for sign in (-1, 1)
+        if (leg := _slow_leg(measurement, sign)) is not None
+    ]
+    places = [float(leg.temperature.mean()) for _, leg in found]
+    if not found or max(places) - min(places) < 5.0:
+        return ()
+    legs = []
+    for sign, leg in found:
+        whole = max(abs(other.charge[-1] - other.charge[0]) for s, other in found if s == sign)
+        moved = np.abs(leg.charge - leg.charge[0]) / whole
+        legs.append(Leg(leg, moved if sign > 0 else 1.0 - moved, -float(sign)))
+    return tuple(legs)
 
 
 def from_measurements(measurements: Sequence[Measurement]) -> Ocv:
