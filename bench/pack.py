@@ -32,6 +32,7 @@ _MODULE = '      - {{name: m{m}, bus: main, address: {m}, cells: {cells}, temper
 # Every debounce that a trip of the benchmark meets is zero: its time is added by choice, not here.
 _LIMITS = """\
 limits:
+  set: nmc
   cell_overvoltage:
     mol: {at: 4.15, debounce: 0.0, hysteresis: 0.01, latch: false}
     rsl: {at: 4.18, debounce: 0.0, hysteresis: 0.01, latch: false}

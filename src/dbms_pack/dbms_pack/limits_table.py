@@ -17,8 +17,8 @@ CYCLE = 0.02  # s, parameter `rate` of the node at its default of 50 Hz
 LIMITS_PERIOD = 0.1  # s, between calculations of the power limits
 TICKS_PER_LEASE = 6
 _LEGEND = """\
-total: from the first bad sample to the warning, the lowered limits, or contactors
-  that have opened, at most
+for: the debounce; back: the hysteresis; total: s from the first bad sample to
+the warning, the lowered limits, or contactors that have opened, at most
 open: at once; leave: announced, limits to zero, open after the grace at most
 *: stays until reset_faults; **: its reason must name the fault"""
 
@@ -117,8 +117,8 @@ def render(pack: Pack) -> RenderableType:
     table = Table(
         title=f'Triggers of {pack.name}', title_justify='left', box=None, padding=(0, 1, 0, 0)
     )
-    for name in ('quantity', 'level', 'at', 'debounce', 'back by', 'action', 'total s'):
-        right = name in ('debounce', 'back by', 'total s')
+    for name in ('quantity', '', 'at', 'for', 'back', 'action', 'total'):
+        right = name in ('for', 'back', 'total')
         table.add_column(name, justify='right' if right else 'left', no_wrap=True)
     for _, group in groupby(rows(pack), key=lambda row: row.quantity):
         levels = list(group)

@@ -16,8 +16,17 @@ CELLS = ('lg_hg2', 'leaf', 'lfp_280ah')
 DELETE = object()
 PLACE = Path('some/where.yaml')
 
+
+def _read(kind: str, name: str) -> Any:
+    data = yaml.safe_load(paths.find(kind, name).read_text(encoding='utf-8'))
+    chosen = data.get('limits', {}).pop('set', None)
+    if chosen is not None:  # all limits in one place, to change them
+        data['limits'] = {**_read('limits', chosen)['limits'], **data['limits']}
+    return data
+
+
 _SHIPPED = {
-    name: yaml.safe_load(paths.find(kind, name).read_text(encoding='utf-8'))
+    name: _read(kind, name)
     for kind, names in (('packs', PACKS), ('cells', CELLS))
     for name in names
 }

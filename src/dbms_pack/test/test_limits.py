@@ -6,21 +6,21 @@ import json
 
 import pytest
 import yaml
-from pack_rig import DELETE, PLACE, changed, pack_of, problems_of, shipped
+from pack_rig import PACKS, PLACE, changed, pack_of, problems_of, shipped
 from rich.console import Console
 
-from dbms_pack import Level, PackError, cli, limits_table, load_pack
+from dbms_pack import Level, PackError, cli, limits_table, load_pack, paths, schema
+from dbms_pack.document import parse
 from dbms_pack.limits import QUANTITIES, action_of, levels_of
 from dbms_pack.loader import load_pack_text
 
 ROBOT = 'robot_13s'
 FULL = {'at': 0.3, 'debounce': 1.0, 'hysteresis': 0.05, 'latch': False}
-OLD = ('limits.set', DELETE)  # a pack as it was before there were sets
 
 
 def old(*changes):
     """Return a shipped pack with its required limits only, and changes."""
-    data = yaml.safe_load(changed(ROBOT, *([OLD] if 'set' in shipped(ROBOT)['limits'] else [])))
+    data = shipped(ROBOT)
     keep = {key for key, quantity in QUANTITIES.items() if quantity.required}
     keep |= {'module_lost', 'string_lost', 'rest_current'}
     data['limits'] = {key: value for key, value in data['limits'].items() if key in keep}
@@ -197,7 +197,7 @@ def test_a_set_that_is_not_there_is_named():
 
 
 def run(*options):
-    console = Console(file=io.StringIO(), width=82, color_system=None)
+    console = Console(file=io.StringIO(), width=80, color_system=None)
     assert cli.check([ROBOT], console=console, limits=True, **dict.fromkeys(options, True)) == 0
     return console.file.getvalue()
 
@@ -207,8 +207,9 @@ def test_the_table_shows_every_trigger_with_its_total_time():
     for key in levels_of(load_pack(ROBOT).limits):
         assert f'{key} ' in text
     # Half a second of debounce, a cycle, and contactors that follow within 0.2 s.
-    [line] = [line for line in text.splitlines() if '4.25 V' in line]
+    line = next(line for line in text.splitlines() if '4.25 V' in line)
     assert line.split()[-3:] == ['open', '*', '0.72']
+    assert all(len(line.rstrip()) <= 80 for line in text.splitlines())
 
 
 def test_announced_takes_the_grace_longer():
@@ -232,3 +233,39 @@ def test_scripts_get_the_table_too():
         'MOL',
         'warn',
     )
+
+
+# -- shipped sets ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name', ['nmc', 'lfp', 'lto'])
+def test_a_shipped_set_is_complete_but_for_what_belongs_to_the_pack(name):
+    text = paths.find('limits', name).read_text(encoding='utf-8')
+    data, problems = schema.check(parse(text, PLACE), 'limits')
+    assert not problems
+    assert data['source'].count(';') >= 2, 'says where the numbers come from'
+    mine = {'overload', 'precharge_current', 'short_circuit'}
+    mine |= {'overcurrent_charge', 'overcurrent_discharge'}
+    assert set(data['limits']) == set(QUANTITIES) - mine
+
+
+def test_the_set_for_lto_protects_a_pack_of_lto(tmp_path):
+    cell = shipped('lg_hg2')
+    cell |= {'name': 'made_up', 'chemistry': 'LTO'}
+    cell['voltage'] = {'min': 1.5, 'max': 2.8, 'nominal': 2.3}
+    volts = cell['ocv']['voltage']
+    step = 1.3 / (len(volts) - 1)
+    cell['ocv']['voltage'] = [1.5 + step * index for index in range(len(volts))]
+    (tmp_path / 'lto_cell.yaml').write_text(yaml.safe_dump(cell))
+    data = shipped(ROBOT)
+    mine = {key: data['limits'][key] for key in data['limits'] if 'current' in key}
+    mine |= {key: data['limits'][key] for key in ('short_circuit', 'module_lost', 'string_lost')}
+    data |= {'cell': str(tmp_path / 'lto_cell.yaml'), 'limits': {**mine, 'set': 'lto'}}
+    pack = pack_of(yaml.safe_dump(data, sort_keys=False))
+    assert pack.limits.cell_overvoltage[Level.MSL].at == 2.8
+    assert limits_table.unguarded(pack) == ['overload']
+
+
+def test_shipped_packs_guard_everything():
+    for name in PACKS:
+        assert limits_table.unguarded(load_pack(name)) == []

@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 from pack_rig import CELLS, PACKS, cell_of, dump, pack_of, shipped
 
 from dbms_pack import PackError
+from dbms_pack.limits import QUANTITIES
 
 # Keys that may be missing, and mappings whose keys are names of the owner's choice.
 OPTIONAL = {'description', 'bitrate', 'options', 'modules_default'}
 OPTIONAL |= {'bus', 'cells', 'temperatures', 'period'}
+OPTIONAL |= {key for key, quantity in QUANTITIES.items() if not quantity.required}
+OPTIONAL |= {'action', 'reset', 'leak', 'by_temperature', 'by_state'}
+# A level may be left out where the quantity itself may.
+LEVELS = ('mol', 'rsl', 'msl')
 NUMBERS = [-1e9, 1e30, math.nan, math.inf, 10**400]
 WRONG = [None, True, 'x y', '4,2', '', [], {}, [1], {'a': 1}, *NUMBERS]
 
@@ -58,7 +63,8 @@ def broken(draw):
     parent, name = parent_of(data, key), key[-1]
     kinds = ['replace']
     if isinstance(parent, dict) and 'options' not in key and key[:-1] != ('buses',):
-        kinds += ['rename'] + ([] if name in OPTIONAL else ['delete'])
+        spare = name in LEVELS and key[-2] in OPTIONAL
+        kinds += ['rename'] + ([] if name in OPTIONAL or spare else ['delete'])
     kind = draw(st.sampled_from(kinds))
     if kind == 'delete':
         del parent[name]

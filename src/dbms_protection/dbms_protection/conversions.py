@@ -33,6 +33,8 @@ def sample(message: StringMeasurement) -> StringSample:
         supply_low=bool(status & StringMeasurement.STATUS_SUPPLY_LOW),
         sensor_fault=bool(status & StringMeasurement.STATUS_SENSOR_FAULT),
         over_range=bool(status & StringMeasurement.STATUS_OVER_RANGE),
+        insulation=message.insulation_resistance,
+        insulation_age=message.insulation_age,
     )
 
 

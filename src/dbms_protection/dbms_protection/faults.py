@@ -45,6 +45,8 @@ class Fault:
     latched: bool = False
     cause: str = ''  # said instead of value and limit where there is more to say
     worst: float = math.nan
+    action: str = ''  # of an MSL: 'leave' or 'open'; '': as its name demands
+    reset: str = 'over'  # 'named': whoever resets it has to name it
 
     @property
     def text(self) -> str:
@@ -123,16 +125,17 @@ class FaultBook:
         else:
             self._remove(fault, 'over')
 
-    def reset(self, strings: Collection[str]) -> tuple[int, list[Fault]]:
+    def reset(self, strings: Collection[str], reason: str = '') -> tuple[int, list[Fault]]:
         """Forget latched faults of `strings` whose cause is gone.
 
-        Returns how many went, and the latched ones that stay because they are still active.
+        Returns how many went, and the latched ones that stay: because they are still active, or
+        because `reason` does not name one that has to be named.
         """
         mine = [f for f in self._faults.values() if f.latched and f.place.string in strings]
         for fault in mine:
-            if not fault.active:
+            if not fault.active and (fault.reset != 'named' or fault.name in reason.upper()):
                 self._remove(fault, 'reset')
-        stay = [fault for fault in mine if fault.active]
+        stay = [fault for fault in mine if self.get(fault.name, fault.level, fault.place)]
         return len(mine) - len(stay), sorted(stay, key=_rank)
 
     def blocking(self, string: str) -> list[Fault]:

@@ -247,7 +247,7 @@ class Guard:
         if kind == 'disconnect':
             return self._disconnect(chosen, now)
         if kind == 'reset_faults':
-            return self._reset(chosen)
+            return self._reset(chosen, reason)
         return False, f'no command {kind}'
 
     def _connect(self, chosen: list[int], now: float) -> tuple[bool, str]:
@@ -282,11 +282,15 @@ class Guard:
             said.append(f'string {self._name(index)} is {string.state.name.lower()}')
         return True, '; '.join(said)
 
-    def _reset(self, chosen: list[int]) -> tuple[bool, str]:
-        gone, stay = self.book.reset({self._name(index) for index in chosen})
+    def _reset(self, chosen: list[int], reason: str) -> tuple[bool, str]:
+        gone, stay = self.book.reset({self._name(index) for index in chosen}, reason)
         said = f'{gone} faults reset'
-        if stay:
-            said += f'; still active: {"; ".join(fault.text for fault in stay[:3])}'
+        active = [fault.text for fault in stay if fault.active]
+        unnamed = [fault.name for fault in stay if not fault.active]
+        if active:
+            said += f'; still active: {"; ".join(active[:3])}'
+        if unnamed:
+            said += f'; the reason has to name {", ".join(unnamed[:3])}'
         return not stay, said
 
     def _name(self, index: int) -> str:

@@ -17,7 +17,9 @@ from dbms_pack import Level, Pack
 from .faults import Fault, FaultBook
 from .limits import NO_DERATING, Derating
 from .measurements import CellData, StringSample
-from .soa import Change, Quantity, SafeOperatingArea, string_values
+from .more import MoreTriggers
+from .quantity import Change, Quantity
+from .soa import SafeOperatingArea, string_values
 from .strings import StringGuard
 from .watchdog import Loss, Watchdog
 
@@ -50,6 +52,7 @@ class Judge:
         self._trip = trip
         self._names = {string.name: index for index, string in enumerate(pack.strings)}
         self._owner = [self._names[module.string] for module in pack.modules]
+        self.more = MoreTriggers(pack, self.cells, strings, self._note, time_scale, now)
 
     def scan(
         self,
@@ -75,11 +78,13 @@ class Judge:
         self._judge_cells(index, voltages, low, high, now)
         self._judge_temperatures(index, temperatures, cold, hot, now)
         self._judge_losses(index, voltages, temperatures, status, now)
+        self.more.scan(index, sequence, voltages, temperatures, now)
 
     def _judge_cells(
         self, index: int, values: Float32Array, low: float, high: float, now: float
     ) -> None:
         for quantity, worst in zip(self.soa.voltages, (high, low), strict=True):
+            self.more.adapt(quantity, index, self._owner[index], index)
             if not quantity.quiet(index, worst):
                 changes = quantity.update(index, values, now)
                 self._note(quantity, index, self._owner[index], changes, now)
@@ -99,6 +104,7 @@ class Judge:
             (self.soa.discharge_temperatures, discharging),
         ):
             for quantity, worst in zip(quantities, (hot, cold), strict=True):
+                self.more.adapt(quantity, index, owner, index)
                 if applies and quantity.quiet(index, worst):
                     continue
                 if applies or quantity.busy[index]:
@@ -144,16 +150,19 @@ class Judge:
         range_ = self._pack.strings[index].current_sensor.range
         values = string_values(current, range_, sample.over_range)
         for quantity, value in zip(self.soa.currents, values, strict=True):
+            self.more.adapt(quantity, index, index, None)
             if quantity.quiet(index, value):
                 continue
             if value == value or quantity.busy[index]:
                 changes = quantity.update(index, np.array([value]), now)
                 self._note(quantity, index, index, changes, now)
+        self.more.sample(index, sample, current, now)
 
     def elapse(self, now: float) -> None:
         """Go on with time alone: silence and debounces."""
         self._watch_modules(now)
         self._watch_strings(now)
+        self.more.elapse(now)
 
     def unready(self, modules: Iterable[int], now: float) -> str:
         """Say which cells and sensors of some modules are not known; '' if all are."""
@@ -172,7 +181,7 @@ class Judge:
         return ''
 
     def losses(self) -> list[Derating]:
-        """Return what is lost of every string and derates it most."""
+        """Return per string what derates it most: a loss, or an RSL with a factor."""
         worst = [NO_DERATING] * len(self._strings)
         for loss in (self.watchdog.string_lost, *self.watchdog.per_module):
             for element in np.flatnonzero(loss.warn.active[0]).tolist():
@@ -180,6 +189,9 @@ class Judge:
                 owner = self._names[place.string]
                 if loss.derate <= worst[owner].factor:
                     worst[owner] = Derating(loss.derate, f'{loss.name} RSL {place}')
+        for owner, derating in self.more.deratings():
+            if derating.factor <= worst[owner].factor:
+                worst[owner] = derating
         return worst
 
     def _watch_modules(self, now: float) -> None:
@@ -244,11 +256,13 @@ def _fault(quantity: Quantity, change: Change, now: float) -> Fault:
         change.level,
         quantity.places[change.element],
         value=float(quantity.values[change.element]) if numbered else math.nan,
-        limit=limit.at if numbered else math.nan,
+        limit=change.at if numbered else math.nan,
         unit=quantity.unit,
         since=change.since,
         raised=now,
         under=quantity.under,
         latched=limit.latch,
+        action=limit.action,
+        reset=limit.reset,
         cause=cause,
     )

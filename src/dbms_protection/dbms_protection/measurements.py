@@ -45,6 +45,8 @@ class StringSample:
     supply_low: bool = False
     sensor_fault: bool = False
     over_range: bool = False
+    insulation: float = math.nan  # Ohm; inf: more than the monitor can tell
+    insulation_age: float = math.nan
 
 
 @dataclass(frozen=True)

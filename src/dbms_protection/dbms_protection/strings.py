@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 from dbms_pack import Level, String
+from dbms_pack.limits import QUANTITIES
 
 from .contactors import FEEDBACK_LOST, Sequence, State, Trouble
 from .faults import Fault, FaultBook, Place
@@ -14,10 +15,7 @@ from .measurements import Contact, Interlock, Reading, StringData, StringSample
 # Faults that forbid waiting: everything opens at once, whatever the current. See
 # docs/protection.md for the reasons.
 IMMEDIATE = frozenset({
-    'SHORT_CIRCUIT',
-    'OVERCURRENT_CHARGE',
-    'OVERCURRENT_DISCHARGE',
-    'CELL_OVERVOLTAGE',
+    *(key.upper() for key, quantity in QUANTITIES.items() if quantity.urgent),
     'INTERLOCK_OPEN',
     'CONTACTOR_FEEDBACK',
     'CONTACTOR_WELDED',
@@ -139,7 +137,7 @@ class StringGuard:
         if self.sequence.at_rest or not self.faulted:
             return
         faults = self._book.blocking(self.string.name)
-        urgent = next((fault for fault in faults if fault.name in IMMEDIATE), None)
+        urgent = next((fault for fault in faults if _urgent(fault)), None)
         if urgent is not None:
             self.sequence.open(now, urgent.text)
         else:
@@ -196,6 +194,17 @@ class StringGuard:
         if self._interlock_bad():
             return 'the interlock loop does not read closed'
         return ''
+
+    def way(self, rest: float) -> str:
+        """Return its state as limits know it: open, rest, charge, discharge; '' not known."""
+        current = self.reading.current
+        if not self.sequence.closed:
+            return 'open'
+        if math.isnan(current):
+            return ''
+        if abs(current) <= rest:
+            return 'rest'
+        return 'charge' if current > 0.0 else 'discharge'
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -258,3 +267,8 @@ class StringGuard:
             self._put('CONTACTOR_DRIVER_LOST', Level.RSL, text, False, now)
         else:
             self._book.end('CONTACTOR_DRIVER_LOST', Level.RSL, self.place)
+
+
+def _urgent(fault: Fault) -> bool:
+    """Tell whether a fault opens at once: the pack says so, or nothing else and its name does."""
+    return fault.action == 'open' or (not fault.action and fault.name in IMMEDIATE)

@@ -13,7 +13,8 @@ import numpy as np
 from dbms_pack import Level, Limit, LossRule, Pack
 
 from .faults import Place
-from .soa import Change, FloatArray, Quantity, cell_places, sensor_places
+from .quantity import Change, FloatArray, Quantity
+from .soa import cell_places, sensor_places
 
 # Bits of dbms_msgs/ModuleCells.status after which the values of a board cannot be relied on.
 BOARD_FAULTS = {

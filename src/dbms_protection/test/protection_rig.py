@@ -188,7 +188,7 @@ class Rig:
         self.link_holds = True
         self._answers = []
         self._count = 0
-        self._sequence = 0
+        self._sequence = [0] * len(self.pack.modules)
 
     def _send(self, command):
         self.sent.append((self.now, command))
@@ -232,10 +232,10 @@ class Rig:
             self.guard.tick(self.now)
 
     def scan(self, index):
-        self._sequence += 1
+        self._sequence[index] += 1
         self.guard.on_cells(
             index,
-            self._sequence,
+            self._sequence[index],
             self.voltages[index],
             self.temperatures[index],
             self.status[index],

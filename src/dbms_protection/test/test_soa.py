@@ -12,7 +12,8 @@ from protection_rig import levels, make_limits, make_pack
 from dbms_pack import Level, Limit
 from dbms_protection import soa
 from dbms_protection.faults import Place
-from dbms_protection.soa import Quantity, string_values
+from dbms_protection.quantity import Quantity
+from dbms_protection.soa import string_values
 from dbms_protection.timebase import Timebase
 
 NAN = math.nan
