@@ -38,6 +38,7 @@ class FilterOptions:
     said_sigma: float = 0.01  # of an SOC that was said, if it is right
     said_right: float = 0.6  # how probable that is
     said_wrong: float = 0.3  # sigma of it otherwise
+    widest: float = 0.12  # sigma of the SOC above which one Gaussian becomes several
     gate: float = 5.0  # sigmas of innovation above which a reading is not believed
     gate_patience: float = 30.0  # s of that, after which the SOC is doubted instead
     frozen: float = 0.010  # V the voltage should have moved while the reading stood still

@@ -21,7 +21,6 @@ from .filter_options import FilterOptions
 
 COLUMNS = 12  # hypotheses that a wide one is split into, evenly over the SOC
 NARROW = 0.045  # sigma of each of them
-WIDE = 0.12  # sigma above which a hypothesis is split
 IMPROBABLE = 1e-5  # weight below which one is dropped
 ALIKE = 0.01  # what merging two may cost, after Runnalls (2007), of the SOC alone
 
@@ -135,6 +134,9 @@ class HypothesisFilter:
         It is what a display or a person says: most often right, and otherwise far off.
         """
         options = self.options
+        if options.said_right <= 0.0:
+            self.reset(where, soc, np.full(self.cells, options.said_wrong))
+            return
         self.reset(where, soc, np.full(self.cells, options.said_sigma))
         first = len(self.owner)
         self._append(np.flatnonzero(where))
@@ -288,7 +290,7 @@ class HypothesisFilter:
     def _split(self, blind: np.ndarray) -> None:
         """Split the columns that are too wide, but not while no current is known."""
         columns = self.columns
-        wide = self.started[self.owner] & (columns.covariance[0, 0] > WIDE**2)
+        wide = self.started[self.owner] & (columns.covariance[0, 0] > self.options.widest**2)
         wide &= ~blind[self.owner]
         if not wide.any():
             return
