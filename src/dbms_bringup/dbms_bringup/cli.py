@@ -55,6 +55,7 @@ COMMANDS: dict[str, Run] = {
     'estimate': _module('dbms_estimation.estimate_cli'),
     'identify': _module('dbms_estimation.identify_cli'),
     'record': _module('dbms_replay.record_cli'),
+    'replay': _module('dbms_replay.replay_cli'),
     'hub': _module('dbms_sim.socketcand_server'),
     'scenario': _module('dbms_bringup.scenarios'),
     'bench': bench,

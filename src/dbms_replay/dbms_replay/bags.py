@@ -18,12 +18,12 @@ import yaml
 import zstandard
 from mcap.exceptions import InvalidMagic, McapError
 from mcap.opcode import Opcode
-from mcap.records import Channel, Chunk, Header, Message, Schema
+from mcap.records import Channel, Chunk, Header, Message, Metadata, Schema
 from mcap.stream_reader import StreamReader, get_chunk_data_stream
 
 from .bag_writer import METADATA, BagWriter
 from .schemas import Schema as Definition
-from .segment import Topic
+from .segment import CUSTOM, Topic
 
 _RECORD = struct.Struct('<BQ')
 _MESSAGE = struct.Struct('<HIQQ')
@@ -66,6 +66,8 @@ class Bag:
         self.files = self._find() if path.is_dir() else [path]
         kinds = {_SUFFIXES.get(file.suffix) for file in self.files if file.suffix != '.zstd'}
         self._sqlite = 'sqlite3' in kinds
+        if not path.is_dir() and path.suffix == '.mcap':
+            self._read_custom(path)
         if not self._compressed and (len(kinds) != 1 or None in kinds):
             raise BagError(f'{path}: not a recording: it has no .mcap and no .db3 file')
 
@@ -110,6 +112,18 @@ class Bag:
         if not files:
             raise BagError(f'{self.path}: not a recording: it has no .mcap and no .db3 file')
         return files
+
+    def _read_custom(self, file: Path) -> None:
+        """Take what a file of its own says of itself before its first message."""
+        try:
+            with file.open('rb') as stream:
+                for record in StreamReader(stream, emit_chunks=True).records:
+                    if isinstance(record, Metadata) and record.name == CUSTOM:
+                        self.custom = dict(record.metadata)
+                    if not isinstance(record, Header):
+                        return
+        except (McapError, EOFError, ValueError, struct.error, MemoryError):
+            return  # reading its messages counts what is wrong
 
     # -- MCAP ---------------------------------------------------------------------------------
 

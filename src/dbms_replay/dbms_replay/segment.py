@@ -8,6 +8,7 @@ chunk is lost with the process. Here the caller ends it, by time. The records ar
 import struct
 import zlib
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mcap.records import (
     Header,
     McapRecord,
     MessageIndex,
+    Metadata,
     Statistics,
     SummaryOffset,
 )
@@ -31,6 +33,7 @@ from mcap.records import Schema as SchemaRecord
 from .schemas import Schema
 
 MAGIC = b'\x89MCAP0\r\n'
+CUSTOM = 'dbms'  # name of the metadata record in a file of its own
 CHUNK_SIZE = 1 << 20  # bytes, after which a chunk is ended anyway
 _MESSAGE = struct.Struct('<BQHIQQ')  # opcode, length, channel, sequence, log and publish time
 _IN_MESSAGE = 22  # bytes of that which count for the length
@@ -48,7 +51,10 @@ class Topic:
 class Segment:
     """Writes one file. Times are in ns; `size` is what is on disk."""
 
-    def __init__(self, path: Path, *, compress: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, compress: bool = True, custom: Mapping[str, str] | None = None
+    ) -> None:
+        """Begin a file; `custom` is for one that is not part of a bag with metadata.yaml."""
         self.path = path
         self.size = 0
         self.start, self.end = 0, 0  # ns, of its messages
@@ -61,6 +67,9 @@ class Segment:
         self._chunk = bytearray()
         self._entries: dict[int, list[tuple[int, int]]] = defaultdict(list)
         self._put(MAGIC + _encoded(Header('ros2', 'dbms')))
+        self._metadata = bool(custom) * 1
+        if custom:
+            self._put(_encoded(Metadata(CUSTOM, dict(custom))))
 
     @property
     def messages(self) -> int:
@@ -161,7 +170,7 @@ class Segment:
             message_count=self.messages,
             message_end_time=self.end,
             message_start_time=self.start,
-            metadata_count=0,
+            metadata_count=self._metadata,
             schema_count=len(self._schemas),
         )
 

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A picture of a replay."""
+
+from pathlib import Path
+
+import matplotlib
+
+from .outcome import Outcome
+
+matplotlib.use('agg')
+
+
+def draw(outcome: Outcome, directory: Path, name: str) -> Path:
+    """Draw cells, current with its limits and SOC over time, with the trips; return the file."""
+    from matplotlib import pyplot
+
+    series, time = outcome.series, outcome.series.time
+    figure, (cells, current, soc) = pyplot.subplots(3, 1, figsize=(9, 8), sharex=True)
+    cells.fill_between(time, series['cell_min'], series['cell_max'], step='post', alpha=0.5)
+    cells.set_ylabel('cells [V]')
+    current.plot(time, series['current'], label='current')
+    current.plot(time, series['charge_limit'], '--', label='charge limit')
+    current.plot(time, -series['discharge_limit'], '--', label='discharge limit')
+    current.set_ylabel('[A]')
+    current.legend(loc='best', fontsize='small')
+    mean, sigma = series['soc'], series['soc_sigma']
+    soc.fill_between(time, mean - 2 * sigma, mean + 2 * sigma, alpha=0.2, label='2 sigma')
+    soc.plot(time, mean, label='mean')
+    soc.plot(time, series['soc_min'], label='weakest')
+    soc.set_ylabel('SOC')
+    soc.set_ylim(-0.02, 1.02)
+    soc.set_xlabel('s')
+    soc.legend(loc='best', fontsize='small')
+    for event in outcome.events:
+        if event.level == 'MSL' and event.kind == 'fault':
+            for axis in (cells, current, soc):
+                axis.axvline(event.time, color='red', linewidth=0.8)
+            cells.annotate(str(event), (event.time, 0.98), xycoords=('data', 'axes fraction'),
+                           rotation=90, va='top', ha='right', fontsize='x-small')  # fmt: skip
+    directory.mkdir(parents=True, exist_ok=True)
+    target = directory / f'{name}.png'
+    figure.tight_layout()
+    figure.savefig(target, dpi=90)
+    pyplot.close(figure)
+    return target

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cutting a recording down to what a replay of it needs, in one file."""
+
+from pathlib import Path
+
+from .bags import Bag, BagTopic
+from .replay import USED
+from .schemas import Schema
+from .segment import Segment, Topic
+
+
+def trim(source: Path, target: Path, namespace: str) -> int:
+    """Copy the topics that a replay of one battery uses into one MCAP; return how many messages.
+
+    Runs of the same recording give the same file: what time it was when it was made stays.
+    """
+    bag = Bag(source)
+    segment = Segment(target, custom=bag.custom)
+    numbers: dict[BagTopic, int] = {}
+    count = 0
+    for topic, time, data in bag.messages():
+        if topic is None or topic.type not in USED or not topic.name.startswith(f'{namespace}/'):
+            continue
+        if topic not in numbers:
+            numbers[topic] = len(numbers) + 1
+            schema = Schema(topic.type, topic.definition, topic.digest)
+            segment.add_topic(numbers[topic], Topic(topic.name, schema, topic.qos))
+        segment.write(numbers[topic], time, time, data)
+        count += 1
+    segment.close()
+    return count
