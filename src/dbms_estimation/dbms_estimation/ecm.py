@@ -55,6 +55,10 @@ class CellTables:
         self._hysteresis_soc = cell.hysteresis_soc
         self._capacities = (cell.capacities[0], cell.capacities[1] / cell.capacity)
         self._model_errors = cell.model_errors
+        places, rows = cell.model_errors_by_soc
+        self._error_by_soc = (
+            np.array([np.interp(self._grid, places, row) for row in rows]) if len(rows) else None
+        )
         self._saturation = cell.saturation
         self._temperatures = np.asarray(cell.temperatures, dtype=float)
         self._ranks = np.arange(len(self._temperatures), dtype=float)
@@ -96,11 +100,28 @@ class CellTables:
         """Return the capacity at a temperature as a share of the rated one."""
         return np.interp(temperature, *self._capacities) if len(self._capacities[0]) else 1.0
 
-    def model_error(self, temperature: FloatArray, otherwise: float) -> FloatArray:
-        """Return the error of the model in V at a temperature; `otherwise` where it is unknown."""
+    def model_error(
+        self, temperature: FloatArray, otherwise: float, soc: FloatArray | None = None
+    ) -> FloatArray:
+        """Return the error of the model in V at a temperature in degC; `otherwise`: not known.
+
+        Without an SOC, that over the whole range.
+        """
         if not len(self._model_errors[0]):
             return np.full(len(temperature), otherwise)
-        return np.interp(temperature, *self._model_errors)
+        if soc is None or self._error_by_soc is None:
+            return np.interp(temperature, *self._model_errors)
+        places = self._model_errors[0]
+        rank = np.interp(temperature, places, np.arange(len(places), dtype=float))
+        row = np.minimum(rank.astype(np.intp), max(len(places) - 2, 0))
+        column, fraction = self._place(soc)
+        grid = self._error_by_soc
+        upper = np.minimum(row + 1, len(places) - 1)
+        cold, warm = (
+            grid[r, column] + fraction * (grid[r, column + 1] - grid[r, column])
+            for r in (row, upper)
+        )
+        return cold + (rank - row) * (warm - cold)
 
     def turned(self, hysteresis: FloatArray, gained: FloatArray) -> FloatArray:
         """Return the hysteresis state, -1..1, after the SOC has gone up by `gained`.

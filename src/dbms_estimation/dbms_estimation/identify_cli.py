@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _summary(found: Identified, output: Path) -> None:
     print(f'{output}: {found.ocv.capacity:.4g} Ah')
-    for place, error in sorted(found.errors.items()):
+    for place, error in zip(found.errors.temperatures, found.errors.voltage, strict=True):
         capacity = found.capacities.get(place)
         more = f', capacity {capacity:.3f} Ah' if capacity else ''
-        print(f'  {place:5.0f} degC: residual {1e3 * error:.1f} mV{more}')
+        print(f'  {place:5.0f} degC: error {1e3 * error:.1f} mV{more}')

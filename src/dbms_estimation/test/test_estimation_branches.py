@@ -10,6 +10,7 @@ from dbms_estimation.identification.circuit import filtered
 from dbms_estimation.identification.hysteresis import play
 from dbms_estimation.identification.identify import identify
 from dbms_estimation.identification.laboratory import Measurement
+from dbms_estimation.identification.model_error import LEAST_ERROR, ZONES
 from dbms_estimation.identification.ocv import from_measurements, slow_legs
 
 CAPACITY, SPAN, GAP, ENTROPIC = 2.0, 0.05, 0.012, 1.5e-4
@@ -94,3 +95,12 @@ def test_a_cold_leg_stops_short_of_the_other_end():
     assert legs[0].soc[-1] == pytest.approx(0.0)
     assert legs[1].soc[-1] > 0.1
     assert [one.begin for one in legs] == [1.0, 1.0, -1.0]
+
+
+def test_the_error_grows_where_nothing_was_measured(found):
+    errors = found.errors
+    assert list(errors.temperatures) == [-25.0, -15.0, -5.0, 5.0, 25.0]
+    assert (np.diff(errors.voltage[:4]) < 0).all()
+    half = list(ZONES).index(0.5)
+    assert errors.by_soc[-1, half] == LEAST_ERROR  # the ends are no matter of the middle
+    assert errors.by_soc[-1, 0] > LEAST_ERROR

@@ -69,3 +69,15 @@ def test_the_ocv_goes_with_the_temperature_and_back_to_its_soc():
         numeric = (tables.ocv(soc + 0.01, warm)[0] - tables.ocv(soc - 0.01, warm)[0]) / 0.02
         assert np.allclose(steepness, numeric, rtol=0.05)
     assert (tables.ocv(soc)[0] == plain.ocv(soc)[0]).all()
+
+
+def test_the_error_of_the_model_goes_with_temperature_and_soc():
+    by_soc = (np.array([0.0, 0.2, 1.0]), np.array([[0.05, 0.01, 0.02], [0.03, 0.005, 0.01]]))
+    whole = (np.array([0.0, 20.0]), np.array([0.02, 0.01]))
+    tables = CellTables(replace(CELL, model_errors=whole, model_errors_by_soc=by_soc))
+    warm, soc = np.array([-10.0, 10.0, 20.0, 30.0]), np.array([0.2, 0.1, 0.6, 1.05])
+    assert tables.model_error(warm, 9.0, soc) == pytest.approx([0.01, 0.02375, 0.0075, 0.01])
+    assert tables.model_error(warm, 9.0) == pytest.approx([0.02, 0.015, 0.01, 0.01])
+    assert CellTables(CELL).model_error(warm, 9.0, soc) == pytest.approx(9.0)
+    only = replace(CELL, model_errors=whole)
+    assert CellTables(only).model_error(warm, 9.0, soc) == pytest.approx([0.02, 0.015, 0.01, 0.01])

@@ -75,6 +75,8 @@ class CellModel:
     # (degC, Ah), (degC, V): empty where one capacity does and where the error is not known
     capacities: tuple[FloatArray, FloatArray] = _NO_TABLE
     model_errors: tuple[FloatArray, FloatArray] = _NO_TABLE
+    # SOC, and V at each temperature of model_errors and SOC; empty where it is alike everywhere
+    model_errors_by_soc: tuple[FloatArray, FloatArray] = _NO_TABLE
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,21 @@ def _check_optional(document: Document, data: Data) -> Iterator[Problem]:
         if places and values and len(places) != len(values):
             allowed = f'{len(places)}, one per temperature'
             yield document.problem((name, value), f'{len(values)} values', allowed)
+    yield from _check_error_by_soc(document, data.get('model_error') or {})
+
+
+def _check_error_by_soc(document: Document, error: Data) -> Iterator[Problem]:
+    by_soc = error.get('by_soc') or {}
+    socs, rows, places = by_soc.get('socs'), by_soc.get('voltage'), error.get('temperatures')
+    key: KeyPath = ('model_error', 'by_soc')
+    yield from _check_ascending(document, (*key, 'socs'), socs)
+    if rows and places and len(rows) != len(places):
+        allowed = f'{len(places)}, one per temperature'
+        yield document.problem((*key, 'voltage'), f'{len(rows)} rows', allowed)
+    for index, row in enumerate(rows or []):
+        if socs and row is not None and len(row) != len(socs):
+            found, allowed = f'{len(row)} values', f'{len(socs)}, one per SOC'
+            yield document.problem((*key, 'voltage', index), found, allowed)
 
 
 def _check_ascending(

@@ -20,6 +20,21 @@ from pack_rig import CELLS, cell_of, changed, problems_of, shipped
         ({'ocv.entropic': [0, float('nan')]}, 'ocv.entropic[1]', 'finite'),
         ({'impedance.r0_charge': [[0.1]]}, 'impedance.r0_charge', '5, one per temperature'),
         ({'thermal.neighbour_resistance': 0}, 'thermal.neighbour_resistance', 'above 0'),
+        (
+            {'model_error.by_soc': {'socs': [0.5, 0.4], 'voltage': [[0.01, 0.02]] * 6}},
+            'model_error.by_soc.socs[1]',
+            'the points rise',
+        ),
+        (
+            {'model_error.by_soc': {'socs': [0.5], 'voltage': [[0.01]]}},
+            'model_error.by_soc.voltage',
+            'one per temperature',
+        ),
+        (
+            {'model_error.by_soc': {'socs': [0, 1], 'voltage': [[0.01]] * 20}},
+            'model_error.by_soc.voltage[0]',
+            'one per SOC',
+        ),
         ({'self_discharge': -0.1}, 'self_discharge', '0'),
         ({'ageing': {'cycle_fade': 2}}, 'ageing.cycle_fade', '0.1'),
         ({'impedance.temperatures.0': 90}, 'impedance.temperatures[1]', 'the points rise'),
@@ -45,7 +60,7 @@ def test_a_shipped_cell_is_finely_tabulated(name):
     from dbms_pack import load_cell
 
     cell = load_cell(name)
-    assert 21 <= cell.ocv_soc.size <= 41
+    assert 21 <= cell.ocv_soc.size <= 61
     shape = (cell.temperatures.size, cell.socs.size)
     for table in (cell.r0, cell.r1, cell.tau1, cell.r2, cell.tau2):
         assert table.shape == shape

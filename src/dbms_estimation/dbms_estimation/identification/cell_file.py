@@ -13,8 +13,7 @@ from dbms_pack.model import FloatArray
 from .circuit import SOCS
 from .identify import Identified
 from .laboratory import Layout
-
-LEAST_ERROR = 0.004  # V
+from .model_error import ZONES
 
 
 def cell_text(name: str, layout: Layout, found: Identified) -> str:
@@ -45,8 +44,14 @@ def cell_text(name: str, layout: Layout, found: Identified) -> str:
             f'  soc: {found.fit.hysteresis_soc:g}',
             _row('  voltage: ', gap, 5),
         ]
-    errors = {place: max(value, LEAST_ERROR) for place, value in found.errors.items()}
-    lines += _by_temperature('model_error', 'voltage', errors)
+    lines += [
+        'model_error:',
+        _row('  temperatures: ', found.errors.temperatures, 1),
+        _row('  voltage: ', found.errors.voltage),
+    ]
+    if len(entropic):  # made for a flat OCV: its ends say nothing of its middle
+        lines += ['  by_soc:', _row('    socs: ', ZONES), '    voltage:']
+        lines += [_row('      - ', row) for row in found.errors.by_soc]
     lines += [
         'impedance:',
         _row('  temperatures: ', found.temperatures, 1),

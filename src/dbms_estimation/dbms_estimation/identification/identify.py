@@ -11,6 +11,7 @@ from dbms_pack.model import FloatArray
 from .circuit import COLDEST, SOCS, CircuitFit
 from .hysteresis import Branches
 from .laboratory import Measurement
+from .model_error import ErrorTable, Residual, error_table
 from .ocv import Leg, Ocv
 
 FULL = 0.93  # SOC by its first voltage from which on a file is taken to begin full
@@ -19,16 +20,6 @@ REST = 1500.0  # s, after which a rest tells the OCV
 _CAPACITIES = np.linspace(0.8, 1.1, 151)  # of the nominal one, that are tried
 MOST = 1.0  # Ohm, in a cell file
 _STEP = 5.0  # K between the rows of the tables
-
-
-@dataclass(frozen=True)
-class Residual:
-    """How well one file is explained."""
-
-    measurement: Measurement
-    soc: FloatArray
-    error: FloatArray  # V
-    rms: float  # V, weighted with time
 
 
 @dataclass(frozen=True)
@@ -41,7 +32,7 @@ class Identified:
     temperatures: FloatArray  # of the tables
     tables: FloatArray  # Ohm, (3, temperatures, SOCS)
     capacities: dict[float, float]  # Ah at degC; empty where one does for all
-    errors: dict[float, float]  # V at degC, RMS of the residuals
+    errors: ErrorTable
     residuals: tuple[Residual, ...]
 
 
@@ -72,17 +63,10 @@ def identify(
     residuals = []
     for m, soc in zip(files, socs, strict=True):
         error, weight = fit.residual(m, soc)
-        residuals.append(Residual(m, soc, error, _rms(error, weight)))
+        residuals.append(Residual(m, soc, error, weight))
     rows = np.unique(np.r_[places, np.arange(COLDEST, places[-1] + 0.1, _STEP)])
     nearest = [_nearest(places, rounded(r.measurement)) for r in residuals]
-    errors = {
-        place: float(
-            np.sqrt(
-                np.mean([r.rms**2 for r, n in zip(residuals, nearest, strict=True) if n == place])
-            )
-        )
-        for place in places
-    }
+    errors = error_table(residuals, nearest)
     tables = np.clip(fit.tables(rows), 1e-5, MOST)
     voltage = fit.corrected_ocv()
     return Identified(ocv, voltage, fit, rows, tables, capacities, errors, tuple(residuals))
@@ -141,10 +125,6 @@ def matched_capacity(m: Measurement, ocv: Ocv) -> float:
         for q in tried
     ]
     return float(tried[int(np.argmin(errors))])
-
-
-def _rms(error: FloatArray, weight: FloatArray) -> float:
-    return float(np.sqrt((weight * np.square(error)).sum() / weight.sum()))
 
 
 __all__ = ['SOCS', 'Identified', 'Residual', 'identify', 'rounded']
