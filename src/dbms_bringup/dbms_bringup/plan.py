@@ -30,6 +30,7 @@ class Plan:
     domain: int | None
     record: Path | None = None
     notes: tuple[str, ...] = ()
+    force: bool = False  # whoever else may be in the namespace
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add('--initial-soc', type=float, default=0.8, metavar='X', help='0..1, of a simulated pack')
     add('--namespace', default='battery', help='of all topics; one for each pack')
     add('--domain', type=int, metavar='N', help='ROS_DOMAIN_ID')
+    add('--force', action='store_true', help='start although the namespace is in use')
     add('--processes', action='store_true', help='a process per node, started again if it ends')
     add('--boards', default='', metavar='M,M', help='with --processes: boards apart from the rest')
     add('--hardware', action='store_true', help='real buses, as the pack file names them')
@@ -98,6 +100,7 @@ def make_plan(arguments: Sequence[str], terminal: bool) -> Plan:
         domain=value.domain,
         record=value.record,
         notes=tuple(notes),
+        force=value.force,
     )
 
 

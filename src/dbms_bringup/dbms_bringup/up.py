@@ -77,7 +77,11 @@ class Run:
         return 1 if self._failure else 0
 
     def _whole(self, stack: ExitStack, log: Path) -> None:
-        from .rig import Rig  # ROS 2 takes its time to import: a wrong option is told before
+        from .neighbours import refuse_second  # ROS 2 takes its time to import:
+        from .rig import Rig  # a wrong option is told before
+
+        if not self._plan.force:
+            refuse_second(self._plan.namespace)
 
         started = time.time()
         put = self._events.put
