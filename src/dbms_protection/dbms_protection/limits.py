@@ -15,6 +15,10 @@ FloatArray = npt.NDArray[np.float64]
 
 HORIZONS = (2.0, 10.0, 30.0)  # s, of the peak limits
 RAMP = 0.1  # 1/s: limits fall at once and come back by this share of nominal per second
+# In a fast simulation that is a share per second of battery time, up to this much per second of
+# wall time: the way from a measurement over the limits to the load takes wall time, and limits
+# that come back fully within it swing between all and nothing.
+FASTEST_RAMP = 0.8  # 1/s
 # Derating ends at this share of the way from RSL to MSL, so that nothing flows before MSL trips.
 ZERO_AT = 0.75
 # A step of time longer than this does not let limits leap up.
@@ -74,7 +78,7 @@ class LimitCalculator:
     def __init__(self, pack: Pack, time_scale: float = 1.0) -> None:
         self._pack = pack
         limits = pack.limits
-        self._scale = time_scale
+        self._ramp = min(RAMP * time_scale, FASTEST_RAMP)
         counts = [len(string.modules) for string in pack.strings]
         self._starts = np.cumsum([0, *counts[:-1]])
 
@@ -114,7 +118,7 @@ class LimitCalculator:
 
         `losses` and `connected` are per string; `why_not` says why none is connected.
         """
-        step = RAMP * self._scale * min(max(elapsed, 0.0), LONGEST_STEP)
+        step = self._ramp * min(max(elapsed, 0.0), LONGEST_STEP)
         currents: list[float] = []
         peaks: list[tuple[float, ...]] = []
         reasons: list[str] = []

@@ -199,6 +199,17 @@ def test_down_at_once_up_by_ten_percent_per_second():
     assert limits_of(calculator, data, elapsed=-5.0).charge_current == pytest.approx(20.0)
 
 
+@pytest.mark.parametrize(('scale', 'share'), [(1.0, 0.01), (5.0, 0.05), (60.0, 0.08)])
+def test_a_fast_simulation_gives_limits_back_no_faster_than_they_can_be_obeyed(scale, share):
+    pack, (_, data) = make_pack(), calculator_with()
+    calculator = LimitCalculator(pack, scale)
+    limits_of(calculator, data)
+    limits_of(calculator, data, Derating(0.2, 'LOST'))
+    assert limits_of(calculator, data, elapsed=0.1).charge_current == pytest.approx(
+        50.0 * (0.2 + share)
+    )
+
+
 def test_the_loss_is_named_where_it_is_what_limits():
     calculator, data = calculator_with(4.195)
     assert limits_of(calculator, data, Derating(0.3, 'LOST')).charge_limited_by == 'LOST'
