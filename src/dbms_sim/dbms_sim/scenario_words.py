@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from dbms_pack.document import KeyPath, shown
+from dbms_pack.limits import QUANTITIES
 from dbms_pack.model import Pack
 from dbms_pack.schema import nearest
 from dbms_sim.faults import FaultError, check_fault
 
 # What protection reports, as docs/protection.md lists it.
-LIMIT_FAULTS = (
-    'CELL_OVERVOLTAGE', 'CELL_UNDERVOLTAGE', 'OVERTEMPERATURE_CHARGE',
-    'OVERTEMPERATURE_DISCHARGE', 'UNDERTEMPERATURE_CHARGE', 'UNDERTEMPERATURE_DISCHARGE',
-    'OVERCURRENT_CHARGE', 'OVERCURRENT_DISCHARGE', 'SHORT_CIRCUIT',
-)  # fmt: skip
+LIMIT_FAULTS = tuple(key.upper() for key in QUANTITIES)
 _LOSSES = (
     'MODULE_LOST', 'STRING_LOST', 'CELL_NOT_MEASURED', 'TEMPERATURE_NOT_MEASURED', 'OPEN_WIRE',
     'SELF_TEST_FAILED', 'REFERENCE_FAILED', 'CURRENT_SENSOR_FAULT', 'SUPPLY_LOW',
