@@ -98,8 +98,8 @@ class CellFilter:
 
     def start(
         self, where: np.ndarray, voltage: FloatArray, current: FloatArray, temperature: FloatArray
-    ) -> None:
-        """Start the cells `where` (a mask) from their voltage.
+    ) -> tuple[FloatArray, FloatArray]:
+        """Start the cells `where` (a mask) from their voltage; return OCV and its sigma in V.
 
         Without current the voltage is the OCV; under load, or with an unknown current (NaN), it
         is corrected as far as known and sigma is as wide as what is not known.
@@ -116,12 +116,23 @@ class CellFilter:
         error = np.hypot(error, self.options.start_voltage_error)
         soc = tables.soc(ocv, celsius)
         error += tables.hysteresis(soc)
-        sigma = 0.5 * (tables.soc(ocv + error, celsius) - tables.soc(ocv - error, celsius))
+        # On the flat part of an OCV it reaches much farther to one side.
+        above, below = (tables.soc(ocv + side * error, celsius) for side in (1, -1))
+        sigma = np.maximum(above - soc, soc - below)
         sigma = np.clip(sigma, self.options.start_sigma, SIGMA_MAX)
         self.reset(where, soc, sigma, v1, v2)
         self.expected[where] = voltage[where]
         self.covariance[_V1, _V1][where] = (np.square(0.5 * z.r1 * unknown) + 1e-6)[where]
         self.covariance[_V2, _V2][where] = (np.square(0.5 * z.r2 * unknown) + 1e-6)[where]
+        return ocv, error
+
+    def likelihood(
+        self, columns: np.ndarray, ocv: FloatArray, error: FloatArray, temperature: FloatArray
+    ) -> FloatArray:
+        """Return how probable an OCV with that error, both in V, is in each of the columns."""
+        there, slope = self._tables.ocv(self.soc[columns], _celsius(temperature))
+        variance = np.square(error) + np.square(slope) * self.covariance[_SOC, _SOC][columns]
+        return np.exp(-0.5 * np.square(ocv - there) / variance) / np.sqrt(variance) + _TINY
 
     def reset(
         self,
@@ -185,7 +196,7 @@ class CellFilter:
         # What of capacity and error depends on temperature alone:
         share = np.broadcast_to(self._tables.capacity(celsius), dt.shape)
         self._charge_of_full = 3600.0 * self._one_c * share
-        self._model_error = self._tables.model_error(celsius, self.options.model_error)
+        self._model_error = self._tables.model_error(celsius, self.options.model_error, self.soc)
         charge, blind = np.where(moving, charge, 0.0), np.where(moving, blind, 0.0)
         self._predict(z, dt, charge, blind, np.isfinite(temperature))
         self._correct(z, moving, dt, voltage, current, celsius)

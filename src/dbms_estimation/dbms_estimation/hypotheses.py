@@ -9,8 +9,6 @@ wide to be linear is split again. With one column per cell, which is how it ends
 to the cost of the filter.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from dbms_pack.model import FloatArray
@@ -21,17 +19,11 @@ from .filter_options import FilterOptions
 
 COLUMNS = 12  # hypotheses that a wide one is split into, evenly over the SOC
 NARROW = 0.045  # sigma of each of them
-IMPROBABLE = 1e-5  # weight below which one is dropped
-ALIKE = 0.01  # what merging two may cost, after Runnalls (2007), of the SOC alone
-
-
-class Published(NamedTuple):
-    """What is told of each cell; arrays of the shape (cells,)."""
-
-    soc: FloatArray
-    sigma: FloatArray
-    expected: FloatArray
-    innovation: FloatArray
+IMPROBABLE = 5e-4  # weight below which one is dropped
+ALIKE = 0.05  # what merging two may cost, after Runnalls (2007), of the SOC alone
+WITHIN = 0.95  # of the weights is within 2 sigma
+ONE_SIDED = 1.65  # sigmas that hold as much of one Gaussian to one side
+_ROUNDING = 1e-6
 
 
 class HypothesisFilter:
@@ -39,7 +31,8 @@ class HypothesisFilter:
 
     Attributes are those of `CellFilter`, of the shape (n,), (6, n) and (6, 6, n): mean and
     covariance of the mixture; but `soc` is that of the hypothesis in the middle, and `sigma` the
-    root of the mean square of what the SOC is off that. `hypotheses` is the number of each cell,
+    root of the mean square of what the SOC is off that, or half of what holds 95 %, if that is
+    more. `hypotheses` is the number of each cell,
     `columns` the filter of all hypotheses, `owner` the cell of each of its columns and `weight`
     how probable it is.
     """
@@ -118,9 +111,17 @@ class HypothesisFilter:
     ) -> None:
         """Start the cells `where` (a mask) from their voltage, as `CellFilter.start` does."""
         self._one_each(where)
-        o = self.owner
-        self.columns.start(where[o], voltage[o], current[o], temperature[o])
-        self._started(where)
+        o, columns = self.owner, self.columns
+        ocv, error = columns.start(where[o], voltage[o], current[o], temperature[o])
+        self.started |= where
+        new, cell = self._split(np.zeros(self.cells, dtype=bool))
+        if len(new):
+            # Nothing is known but the voltage: each is as probable as it explains that.
+            first = np.unique(o, return_index=True)[1]
+            ocv, error, celsius = (x[first][cell] for x in (ocv, error, temperature[o]))
+            self.weight[new] = columns.likelihood(new, ocv, error, celsius)
+            self._normalise()
+        self._publish()
 
     def reset(self, where: np.ndarray, soc: FloatArray, sigma: FloatArray) -> None:
         """Set the cells `where` (a mask) to an SOC that is known with `sigma`."""
@@ -147,6 +148,7 @@ class HypothesisFilter:
         self.weight[where[self.owner]] = right
         self.weight[new] = 1.0 - right
         self._split(np.zeros(self.cells, dtype=bool))
+        self._normalise()
         self._publish()
 
     def step(
@@ -170,6 +172,7 @@ class HypothesisFilter:
             self._weigh()
             self._merge()
         self._split(blind > 0)
+        self._normalise()
         self._publish()
 
     def _started(self, where: np.ndarray) -> None:
@@ -191,23 +194,25 @@ class HypothesisFilter:
         if self.single:
             self.soc, self.sigma = columns.soc, columns.sigma
             return
-        self.soc = self._median()
-        spread = columns.covariance[0, 0] + np.square(columns.soc - self.soc[self.owner])
-        self.sigma = np.minimum(np.sqrt(self._mean(spread)), SIGMA_MAX)
+        # The hypothesis in the middle: a mean would be an SOC that nobody believes in, and a
+        # true start would not stay true.
+        self.soc = self._quantile(columns.soc, columns.soc, 0.5)
+        off = np.abs(columns.soc - self.soc[self.owner])
+        rms = np.sqrt(self._mean(columns.covariance[0, 0] + np.square(off)))
+        # Of several peaks, 2 sigma shall hold what 2 sigma of a single one do.
+        far = 0.5 * self._quantile(off, off + ONE_SIDED * columns.sigma, WITHIN)
+        self.sigma = np.minimum(np.maximum(rms, far), SIGMA_MAX)
 
-    def _median(self) -> FloatArray:
-        """Return the SOC of the hypothesis in the middle.
-
-        A mean would be an SOC that nobody believes in, and a true start would not stay true.
-        """
-        order = np.lexsort((self.columns.soc, self.owner))
+    def _quantile(self, key: FloatArray, values: FloatArray, share: float) -> FloatArray:
+        """Return, for each cell, the value at which that share of the weights, by key, is met."""
+        order = np.lexsort((key, self.owner))
         owner = self.owner[order]
-        below = np.cumsum(self.weight[order]) - owner  # the weights of each cell add up to one
-        # Sums of rounding errors: the last column of a cell is the middle if no other is.
+        total = np.cumsum(self.weight[order]) - owner  # the weights of each cell add up to one
+        # Sums have rounding errors: the last column of a cell is it if no other is.
         last = np.r_[owner[1:] != owner[:-1], True]
-        middle = np.flatnonzero((below >= 0.5) | last)
-        first = np.unique(owner[middle], return_index=True)[1]
-        return self.columns.soc[order[middle[first]]]
+        met = np.flatnonzero((total > share + _ROUNDING) | last)
+        first = np.unique(owner[met], return_index=True)[1]
+        return values[order[met[first]]]
 
     def _unify(self) -> None:
         """Number the columns as the cells: there is one for each."""
@@ -239,17 +244,12 @@ class HypothesisFilter:
         self._keep(keep)
 
     def _weigh(self) -> None:
-        """Move the weights by the evidence and drop what is improbable."""
-        owner = self.owner
+        """Move the weights by the evidence."""
         chance = self.columns.evidence + np.log(self.weight)
         best = np.full(self.cells, -np.inf)
-        np.maximum.at(best, owner, chance)
-        weight = np.exp(chance - best[owner])
-        keep = weight > IMPROBABLE
-        self.weight = weight
-        if not keep.all():
-            self._keep(keep)
-        self.weight = self.weight / self._sums(self.weight)[self.owner]
+        np.maximum.at(best, self.owner, chance)
+        self.weight = np.exp(chance - best[self.owner])
+        self._normalise()
 
     def _sums(self, values: FloatArray) -> FloatArray:
         return np.bincount(self.owner, values, self.cells)
@@ -287,19 +287,25 @@ class HypothesisFilter:
         merged += a * b / both**2 * np.square(soc[low] - soc[high])
         return 0.5 * (both * np.log(merged) - a * np.log(p[low]) - b * np.log(p[high]))
 
-    def _split(self, blind: np.ndarray) -> None:
-        """Split the columns that are too wide, but not while no current is known."""
+    def _split(self, blind: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Split what is too wide, one column of a cell at once, and not while it is `blind`.
+
+        Return the new columns and their cells. The weights of a cell add up to what they did.
+        """
         columns = self.columns
         wide = self.started[self.owner] & (columns.covariance[0, 0] > self.options.widest**2)
         wide &= ~blind[self.owner]
         if not wide.any():
-            return
+            return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
+        wide &= self.hypotheses[self.owner] <= COLUMNS
         split = np.flatnonzero(wide)
-        centres = (np.arange(COLUMNS) + 0.5) / COLUMNS
-        first = len(self.owner)
-        self._append(np.repeat(split, COLUMNS))
-        new = np.arange(first, len(self.owner))
-        place = np.tile(centres, len(split))
+        split = split[np.unique(self.owner[split], return_index=True)[1]]
+        keep = np.ones(len(self.owner), dtype=bool)
+        keep[split] = False
+        kept = int(keep.sum())
+        self._keep(np.r_[np.flatnonzero(keep), np.repeat(split, COLUMNS)])
+        new = np.arange(kept, len(self.owner))
+        place = np.tile((np.arange(COLUMNS) + 0.5) / COLUMNS, len(split))
         p = columns.covariance[:, :, new]
         variance = p[0, 0]
         off = place - columns.soc[new]
@@ -308,10 +314,14 @@ class HypothesisFilter:
         columns.state[:, new] += gain * off
         columns.covariance[:, :, new] = p + gain[:, None] * gain[None] * (NARROW**2 - variance)
         share = np.exp(-0.5 * off**2 / variance).reshape(-1, COLUMNS)
-        share /= share.sum(axis=1, keepdims=True)
-        self.weight[new] *= share.ravel()
-        keep = np.ones(len(self.owner), dtype=bool)
-        keep[split] = False
-        keep &= self.weight > IMPROBABLE * self._sums(self.weight)[self.owner]
-        self._keep(keep)
+        self.weight[new] *= (share / share.sum(axis=1, keepdims=True)).ravel()
+        return new, self.owner[new]
+
+    def _normalise(self) -> None:
+        """Drop what is improbable, and let the weights of each cell add up to one."""
+        if self.single:
+            return
+        keep = self.weight > IMPROBABLE * self._sums(self.weight)[self.owner]
+        if not keep.all():
+            self._keep(keep)
         self.weight = self.weight / self._sums(self.weight)[self.owner]

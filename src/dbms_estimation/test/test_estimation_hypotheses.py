@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several hypotheses about a cell: what they must keep, what they must find, and when they end."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from estimation_rig import CELL, Drive, Truth, at_rest, make_pack, pulses
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dbms_estimation.ecm import SOC_HIGH, SOC_LOW, CellTables
+from dbms_estimation.ekf import SIGMA_MAX
+from dbms_estimation.hypotheses import COLUMNS, HypothesisFilter
+from dbms_estimation.pack_estimator import PackEstimator
+
+CELLS = 4
+# An OCV that says nothing between 30 and 80 %, as that of LFP.
+FLAT = replace(
+    CELL,
+    name='test_lfp',
+    chemistry='LFP',
+    ocv_soc=np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.8, 0.9, 1.0]),
+    ocv_voltage=np.array([2.8, 3.0, 3.15, 3.25, 3.28, 3.285, 3.33, 3.45]),
+)
+anything = st.floats(allow_nan=True, allow_infinity=True, width=32)
+rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            'dt': st.one_of(st.floats(-1.0, 2.0), st.floats(0.0, 4000.0)),
+            'current': st.one_of(st.floats(-60.0, 60.0), st.just(np.nan)),
+            'blind': st.floats(0.0, 1.0),
+            'voltage': st.lists(
+                st.one_of(st.floats(2.0, 4.5), anything), min_size=CELLS, max_size=CELLS
+            ),
+            'temperature': st.one_of(st.floats(-40.0, 80.0), st.just(np.nan)),
+        }
+    ),
+    min_size=1,
+    max_size=12,
+)
+socs = st.lists(st.floats(0.0, 1.0), min_size=CELLS, max_size=CELLS)
+
+
+def believing(soc, cell=CELL) -> HypothesisFilter:
+    n = len(soc)
+    cells = HypothesisFilter(CellTables(cell), n, cell.capacity, np.full(n, 0.02))
+    cells.believe(np.ones(n, dtype=bool), np.array(soc, dtype=float))
+    return cells
+
+
+def feed(cells: HypothesisFilter, row: dict, order=...) -> None:
+    full = np.ones(cells.cells)
+    dt = max(row['dt'], 0.0)
+    charge = 0.0 if np.isnan(row['current']) else row['current'] * dt
+    voltage = np.array(row['voltage'], dtype=float)[order]
+    cells.step(
+        row['dt'] * full,
+        charge * full,
+        row['blind'] * dt * full,
+        voltage,
+        row['current'] * full,
+        row['temperature'] * full,
+    )
+
+
+def matrices(cells: HypothesisFilter) -> np.ndarray:
+    return cells.covariance.transpose(2, 0, 1)
+
+
+@settings(deadline=None, max_examples=100)
+@given(socs, rows)
+def test_weights_add_up_and_everything_stays_bounded(said, given_rows):
+    cells = believing(said)
+    for row in given_rows:
+        feed(cells, row)
+        assert np.bincount(cells.owner, cells.weight) == pytest.approx(np.ones(CELLS))
+        assert (cells.hypotheses >= 1).all() and (cells.hypotheses <= 2 * COLUMNS).all()
+        assert ((cells.soc > SOC_LOW - 1e-9) & (cells.soc < SOC_HIGH + 1e-9)).all()
+        assert (cells.sigma > 0).all() and (cells.sigma <= SIGMA_MAX).all()
+        p = matrices(cells)
+        scale = np.sqrt(np.einsum('kii->ki', p))
+        assert np.linalg.eigvalsh(p / (scale[:, :, None] * scale[:, None, :])).min() > -1e-9
+
+
+@settings(deadline=None, max_examples=60)
+@given(socs, rows, st.permutations(range(CELLS)))
+def test_the_order_of_the_cells_does_not_matter(said, given_rows, order):
+    straight, mixed = believing(said), believing(np.array(said)[list(order)])
+    for row in given_rows:
+        feed(straight, row)
+        feed(mixed, row, list(order))
+    assert np.array_equal(straight.soc[list(order)], mixed.soc)
+    assert np.allclose(straight.sigma[list(order)], mixed.sigma, rtol=1e-9)
+
+
+@settings(deadline=None, max_examples=60)
+@given(socs, rows, st.integers(0, CELLS - 1))
+def test_what_one_cell_reads_never_reaches_another(said, given_rows, spoilt):
+    clean, dirty = believing(said), believing(said)
+    others = np.arange(CELLS) != spoilt
+    for row in given_rows:
+        feed(clean, row)
+        feed(dirty, row | {'voltage': np.where(others, row['voltage'], np.nan)})
+    assert np.array_equal(clean.soc[others], dirty.soc[others])
+    assert np.allclose(clean.sigma[others], dirty.sigma[others], rtol=1e-9)
+
+
+def said_to(drive: Drive, soc) -> None:
+    everyone = np.ones(len(drive.truth.soc), dtype=bool)
+    drive.estimator.believe(everyone, np.array(soc, dtype=float))
+
+
+@pytest.mark.parametrize('wrong', [-0.3, -0.2, 0.2, 0.3])
+def test_a_wrong_start_is_found_and_the_others_are_given_up(wrong):
+    soc = np.array([0.4, 0.5, 0.6, 0.65])
+    drive = Drive(PackEstimator(make_pack()), Truth(soc))
+    said_to(drive, soc + wrong)
+    drive.run(1.0, at_rest)
+    assert (drive.estimator.filter.hypotheses > 3).all()
+    drive.run(1200.0, pulses)
+    cells = drive.estimator.filter
+    assert np.abs(cells.soc - drive.truth.soc).max() < 0.015
+    assert (cells.hypotheses <= 2).all()
+
+
+@pytest.mark.parametrize('cell', [CELL, FLAT], ids=['steep', 'flat'])
+def test_a_true_start_stays_true(cell):
+    soc = np.array([0.45, 0.55, 0.65, 0.75])
+    drive = Drive(PackEstimator(make_pack(cell=cell)), TruthOf(cell, soc))
+    said_to(drive, soc)
+    for _ in range(30):
+        drive.run(60.0, pulses)
+        assert np.abs(drive.estimator.filter.soc - drive.truth.soc).max() < 0.01
+
+
+def test_where_the_voltage_says_nothing_a_wrong_start_is_not_taken_for_sure():
+    soc = np.array([0.45, 0.5, 0.6, 0.65])
+    drive = Drive(PackEstimator(make_pack(cell=FLAT)), TruthOf(FLAT, soc))
+    said_to(drive, soc[::-1])
+    drive.run(600.0, pulses)
+    cells = drive.estimator.filter
+    assert (cells.hypotheses > 1).all()
+    assert (np.abs(cells.soc - drive.truth.soc) < 2 * cells.sigma).all()
+
+
+def test_the_end_of_the_flat_part_tells_which_hypothesis_was_right():
+    drive = Drive(PackEstimator(make_pack(cell=FLAT)), TruthOf(FLAT, np.full(4, 0.45)))
+    said_to(drive, np.array([0.7, 0.7, 0.25, 0.45]))
+    drive.run(2400.0, lambda t: -2.0)
+    cells = drive.estimator.filter
+    assert drive.truth.soc[0] < 0.05
+    assert np.abs(cells.soc - drive.truth.soc).max() < 0.03
+    assert cells.single
+
+
+def test_a_cell_without_a_start_on_the_flat_part_has_several():
+    drive = Drive(PackEstimator(make_pack(cell=FLAT)), TruthOf(FLAT, np.full(4, 0.55)))
+    drive.run(30.0, pulses)
+    cells = drive.estimator.filter
+    assert (cells.hypotheses > 1).all()
+    assert (np.abs(cells.soc - drive.truth.soc) < 2 * cells.sigma).all()
+
+
+def test_a_gap_leaves_no_more_hypotheses_than_it_must():
+    drive = Drive(PackEstimator(make_pack()), Truth(np.array([0.5, 0.6, 0.7, 0.8])))
+    said_to(drive, drive.truth.soc)
+    drive.run(900.0, pulses)
+    before = drive.estimator.filter.soc - drive.truth.soc
+    for _ in range(1500):  # s; nothing is heard
+        drive.time += 0.2
+        drive.truth.step(0.2, -1.0)
+    drive.run(900.0, pulses)
+    cells = drive.estimator.filter
+    assert np.abs(before).max() < 0.01
+    assert np.abs(cells.soc - drive.truth.soc).max() < 0.02
+    assert cells.single
+
+
+@pytest.mark.parametrize('parts', [2, 10])
+def test_the_rate_of_the_readings_does_not_matter(parts):
+    slow, fast = believing([0.3, 0.5, 0.7, 0.8]), believing([0.3, 0.5, 0.7, 0.8])
+    truth = Truth(np.full(4, 0.6))
+    for k in range(900):
+        current = pulses(float(k))
+        for _ in range(parts):
+            truth.step(1.0 / parts, current)
+            row = {'dt': 1.0 / parts, 'current': current, 'blind': 0.0, 'temperature': 25.0}
+            feed(fast, row | {'voltage': truth.voltage})
+        row = {'dt': 1.0, 'current': current, 'blind': 0.0, 'temperature': 25.0}
+        feed(slow, row | {'voltage': truth.voltage})
+    assert fast.soc == pytest.approx(slow.soc, abs=0.004)
+    assert fast.sigma == pytest.approx(slow.sigma, rel=0.1)
+
+
+class TruthOf(Truth):
+    """The same for another cell: its own OCV."""
+
+    def __init__(self, cell, soc) -> None:
+        super().__init__(soc)
+        self.cell = cell
+        self.voltage = np.interp(self.soc, cell.ocv_soc, cell.ocv_voltage)
+
+    def step(self, dt: float, current: float) -> None:
+        super().step(dt, current)
+        own = np.interp(self.soc, self.cell.ocv_soc, self.cell.ocv_voltage)
+        self.voltage += own - np.interp(self.soc, CELL.ocv_soc, CELL.ocv_voltage)
