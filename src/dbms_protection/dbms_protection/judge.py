@@ -78,7 +78,7 @@ class Judge:
         self._judge_cells(index, voltages, low, high, now)
         self._judge_temperatures(index, temperatures, cold, hot, now)
         self._judge_losses(index, voltages, temperatures, status, now)
-        self.more.scan(index, sequence, voltages, temperatures, now)
+        self.more.scan(index, sequence, voltages, temperatures, low, cold, now)
 
     def _judge_cells(
         self, index: int, values: Float32Array, low: float, high: float, now: float

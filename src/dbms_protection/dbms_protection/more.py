@@ -71,9 +71,7 @@ class MoreTriggers:
         if 'temperature_jump' in more:
             jump = min(limit.at for limit in more['temperature_jump'].levels.values())
         rise, overload = more.get('temperature_rise'), more.get('overload')
-        self._rise = (
-            Rise(pack, rise.window, jump * max(time_scale, 1.0), time_scale) if rise else None
-        )
+        self._rise = Rise(pack, rise.window, jump, time_scale) if rise else None
         self._skew = Skew(pack, pack.limits.module_lost.timeout)
         self._overload = (
             [Overload(overload.window, time_scale) for _ in pack.strings] if overload else []
@@ -83,39 +81,42 @@ class MoreTriggers:
 
     def scan(
         self, index: int, sequence: int, voltages: Float32Array, temperatures: Float32Array,
-        now: float,
+        low: float, cold: float, now: float,
     ) -> None:  # fmt: skip
-        """Judge what follows from a scan of module `index`."""
-        owner, module = self._owner[index], self._pack.modules[index]
+        """Judge what follows from a scan of module `index`; `low`, `cold` NaN: one is missing."""
+        owner, where = self._owner[index], self._pack.modules[index].cell_slice
         known = self._quantities
         if 'deep_discharge' in known:
-            self._judge('deep_discharge', index, owner, voltages, now)
+            self._judge('deep_discharge', index, owner, low, lambda: voltages, now)
         if 'voltage_jump' in known:
-            jumps = self._voltage_jumps.update(module.cell_slice, voltages)
-            self._judge('voltage_jump', index, owner, jumps, now)
+            jumps = self._voltage_jumps
+            worst = jumps.worst(where, voltages, low == low)
+            self._judge('voltage_jump', index, owner, worst, jumps.values, now)
         if 'voltage_stuck' in known:
-            mean = self._string_mean[owner]
-            stuck = self._voltage_stuck.update(module.cell_slice, voltages, mean)
-            self._judge('voltage_stuck', index, owner, stuck, now)
+            stuck = self._voltage_stuck
+            worst = stuck.worst(where, voltages, low == low, self._string_mean[owner])
+            self._judge('voltage_stuck', index, owner, worst, stuck.values, now)
         if 'clock_skew' in known:
             skew = self._skew.update(index, sequence, now)
             self._judge_one('clock_skew', index, owner, skew, now)
-        if module.temperatures:
-            self._scan_temperatures(index, owner, module.temperature_slice, temperatures, now)
+        if temperatures.size:
+            self._scan_temperatures(index, owner, temperatures, cold == cold, now)
 
     def _scan_temperatures(
-        self, index: int, owner: int, where: slice, values: Float32Array, now: float
+        self, index: int, owner: int, values: Float32Array, complete: bool, now: float
     ) -> None:
-        known = self._quantities
+        known, where = self._quantities, self._pack.modules[index].temperature_slice
         if self._rise is not None:
-            rates = self._rise.update(index, where, values, now)
-            self._judge('temperature_rise', index, owner, rates, now)
+            worst = self._rise.worst(index, where, values, complete, now)
+            self._judge('temperature_rise', index, owner, worst, self._rise.values, now)
         if 'temperature_jump' in known:
-            jumps = self._temperature_jumps.update(where, values)
-            self._judge('temperature_jump', index, owner, jumps, now)
+            jumps = self._temperature_jumps
+            worst = jumps.worst(where, values, complete)
+            self._judge('temperature_jump', index, owner, worst, jumps.values, now)
         if 'temperature_stuck' in known:
-            stuck = self._temperature_stuck.update(where, values, self._warmth[owner])
-            self._judge('temperature_stuck', index, owner, stuck, now)
+            stuck = self._temperature_stuck
+            worst = stuck.worst(where, values, complete, self._warmth[owner])
+            self._judge('temperature_stuck', index, owner, worst, stuck.values, now)
 
     # -- strings ------------------------------------------------------------------------------
 
@@ -191,13 +192,14 @@ class MoreTriggers:
 
     # -- judging ------------------------------------------------------------------------------
 
-    def _judge(self, key: str, index: int, owner: int, values: Any, now: float) -> None:
-        """Judge the elements of one module."""
+    def _judge(
+        self, key: str, index: int, owner: int, worst: float, values: Callable[[], Any], now: float
+    ) -> None:
+        """Judge the elements of one module, one by one only if the worst of them asks for it."""
         quantity = self._quantities[key]
-        worst = float(values.min() if quantity.under else values.max())
         self.adapt(quantity, index, owner, index)
         if not quantity.quiet(index, worst):
-            self._note(quantity, index, owner, quantity.update(index, values, now), now)
+            self._note(quantity, index, owner, quantity.update(index, values(), now), now)
 
     def _judge_one(
         self, key: str, index: int, owner: int, value: float, now: float, applies: bool = True

@@ -13,6 +13,7 @@ from dbms_pack import Pack
 
 Float32Array = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
+AnyFloats = npt.NDArray[np.floating]
 
 # Share of a new interval in the mean scan period of a board: a mean of about ten.
 SKEW_SHARE = 0.1
@@ -23,17 +24,26 @@ class Jumps:
 
     def __init__(self, size: int, common: bool, time_scale: float) -> None:
         self._before = np.full(size, np.nan, dtype=np.float32)
+        self._change = self._before[:0]
         self._common = common
         self._scale = max(time_scale, 1.0)  # faster simulated time makes for larger steps
 
-    def update(self, where: slice, values: Float32Array) -> FloatArray:
-        """Return how far each value of one module jumped, shape (elements,)."""
-        change = (values - self._before[where]).astype(np.float64) / self._scale
-        # After a gap a value is compared with the last one that there was.
-        np.copyto(self._before[where], values, where=~np.isnan(values))
-        if self._common and change.size > 1:
-            shared = np.nanmedian(change) if not np.isnan(change).all() else math.nan
-            change -= shared
+    def worst(self, where: slice, values: Float32Array, complete: bool) -> float:
+        """Take the values of one module; return what no jump of it exceeds, NaN: not known."""
+        before = self._before[where]
+        self._change = change = values - before
+        if not complete:  # after a gap a value is compared with the last one that there was
+            np.copyto(before, values, where=~np.isnan(values))
+            return math.nan
+        before[:] = values
+        high, low = float(np.maximum.reduce(change)), float(np.minimum.reduce(change))
+        return (high - low if self._common else max(high, -low)) / self._scale
+
+    def values(self) -> FloatArray:
+        """Return how far each value of the module taken last jumped, shape (elements,)."""
+        change = self._change.astype(np.float64) / self._scale
+        if self._common and change.size > 1 and not np.isnan(change).all():
+            change -= np.nanmedian(change)
         return np.abs(change)
 
 
@@ -43,16 +53,24 @@ class Stuck:
     def __init__(self, size: int) -> None:
         self._value = np.full(size, np.nan, dtype=np.float32)
         self._reference = np.full(size, np.nan)
+        self._distance: FloatArray = self._reference[:0]
 
-    def update(self, where: slice, values: Float32Array, reference: float) -> FloatArray:
-        """Return the distance for each value of one module, shape (elements,)."""
+    def worst(self, where: slice, values: Float32Array, complete: bool, reference: float) -> float:
+        """Take the values of one module; return the largest distance, NaN: not known."""
         anchor, at = self._value[where], self._reference[where]
-        moved = (values != anchor) & ~np.isnan(values)
-        anchor[moved] = values[moved]
-        at[moved | np.isnan(at)] = reference
-        distance: FloatArray = np.abs(reference - at)
-        distance[np.isnan(values)] = np.nan
-        return distance
+        moved = values != anchor
+        if not complete:
+            moved &= ~np.isnan(values)
+        np.copyto(anchor, values, where=moved)
+        np.copyto(at, reference, where=moved | (at != at))
+        self._distance = distance = np.abs(at - reference)
+        if not complete:
+            distance[np.isnan(values)] = np.nan
+        return float(np.maximum.reduce(distance))
+
+    def values(self) -> FloatArray:
+        """Return the distance for each value of the module taken last, shape (elements,)."""
+        return self._distance
 
 
 class Rise:
@@ -61,28 +79,44 @@ class Rise:
     def __init__(self, pack: Pack, window: float, jump: float, time_scale: float) -> None:
         self._slow = np.full(pack.temperatures, np.nan)
         self._last = np.full(pack.temperatures, np.nan)
-        self._at = np.full(len(pack.modules), np.nan)
+        self._at = [math.nan] * len(pack.modules)
         self._window = window
-        self._jump = jump  # K from scan to scan that no cell can do
+        self._gap = window * max(time_scale, 1.0)  # s of battery time without anything to compare
+        self._jump = jump * max(time_scale, 1.0)  # K from scan to scan that no cell can do
         self._scale = time_scale
+        self._rate: AnyFloats = self._slow[:0]
 
-    def update(self, index: int, where: slice, values: Float32Array, now: float) -> FloatArray:
-        """Return the rates of one module, shape (sensors,)."""
-        slow, last = self._slow[where], self._last[where]
+    def worst(
+        self, index: int, where: slice, values: Float32Array, complete: bool, now: float
+    ) -> float:
+        """Take the values of one module; return the largest rate, NaN: not known."""
         elapsed = (now - self._at[index]) * self._scale
         self._at[index] = now
-        known = ~np.isnan(values)
-        # After a gap as long as the window there is nothing to compare with.
-        fresh = known & (np.isnan(slow) | (not elapsed <= self._window * max(self._scale, 1.0)))
-        slow[fresh] = values[fresh]
-        leaps = known & ~fresh & (np.abs(values - last) >= self._jump)
-        slow[leaps] += (values - last)[leaps]
-        last[known] = values[known]
+        slow, last = self._slow[where], self._last[where]
+        change = values - last
+        if not (complete and elapsed <= self._gap and np.maximum.reduce(change) < self._jump
+                and np.minimum.reduce(change) > -self._jump):  # fmt: skip
+            self._mend(slow, values, change, elapsed)
+        np.copyto(last, values, where=values == values)
         if elapsed > 0.0:
-            share = -math.expm1(-elapsed / self._window)
-            slow[known] += share * (values[known] - slow[known])
-        rate: FloatArray = (values - slow) * (60.0 / self._window)
-        return rate
+            step = (values - slow) * -math.expm1(-elapsed / self._window)
+            slow += step if complete else np.nan_to_num(step)
+        self._rate = (values - slow) * (60.0 / self._window)
+        return float(np.maximum.reduce(self._rate))
+
+    def _mend(
+        self, slow: FloatArray, values: Float32Array, change: AnyFloats, elapsed: float
+    ) -> None:
+        """Begin anew where there is nothing to compare with, and go along with what jumped."""
+        known = ~np.isnan(values)
+        fresh = known & (np.isnan(slow) | (not elapsed <= self._gap))
+        slow[fresh] = values[fresh]
+        leaps = known & ~fresh & (np.abs(change) >= self._jump)
+        slow[leaps] += change[leaps]
+
+    def values(self) -> AnyFloats:
+        """Return the rates of the module taken last, shape (sensors,)."""
+        return self._rate
 
 
 class Skew:

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from protection_rig import Rig, make_limits, make_pack
 
 from dbms_pack import Level, Limit, Trigger
@@ -341,12 +343,14 @@ def test_a_limit_by_temperature_acts_in_the_guard():
 def test_signals_take_values_that_are_no_numbers():
     whole = slice(0, 2)
     odd = np.array([NAN, 3.7], np.float32)
-    assert np.isnan(Jumps(2, True, 1.0).update(whole, odd)).all()
-    assert not (Stuck(2).update(whole, odd, NAN) > 0).any()
-    pack = make_pack(modules=1)
-    rise = Rise(pack, 10.0, math.inf, 1.0)
+    jumps, stuck = Jumps(2, True, 1.0), Stuck(2)
+    rise = Rise(make_pack(modules=1), 10.0, math.inf, 1.0)
     for now in (0.0, 0.1, 0.1, 0.0):
-        assert not (rise.update(0, whole, odd, now) > 1e-6).any()
+        jumps.worst(whole, odd, False)
+        stuck.worst(whole, odd, False, NAN)
+        rise.worst(0, whole, odd, False, now)
+        for signal in (jumps, stuck, rise):
+            assert not (signal.values() > 1e-6).any()
     assert Overload(10.0, 1.0).update(NAN, 0.0) == 0.0
 
 
@@ -354,8 +358,17 @@ def test_a_rate_is_that_of_a_steady_ramp():
     rise = Rise(make_pack(modules=1), 10.0, math.inf, 1.0)
     for step in range(1000):
         value = np.full(2, 20.0 + 0.05 * step, np.float32)
-        rate = rise.update(0, slice(0, 2), value, 0.1 * step)
-    assert rate == pytest.approx([30.0, 30.0], rel=0.02)
+        worst = rise.worst(0, slice(0, 2), value, True, 0.1 * step)
+    assert rise.values() == pytest.approx([30.0, 30.0], rel=0.02)
+    assert worst == pytest.approx(30.0, rel=0.02)
+
+
+@given(st.lists(st.lists(st.floats(-5, 5, width=32), min_size=5, max_size=5), max_size=10))
+def test_no_jump_exceeds_what_the_short_cut_says(scans):
+    jumps = Jumps(5, True, 1.0)
+    for index, scan in enumerate(scans):
+        worst = jumps.worst(slice(0, 5), np.array(scan, np.float32), True)
+        assert index == 0 or jumps.values().max() <= worst + 1e-5
 
 
 def test_lost_scans_and_pauses_say_nothing_about_a_clock():
