@@ -13,7 +13,7 @@ from .process import StepFailed, tail
 # Commands of dbms_bringup: they run in the environment, and print their own --help.
 SYSTEM_COMMANDS = (
     'up', 'status', 'check', 'connect', 'disconnect', 'reset', 'bench', 'scenario',
-    'estimate', 'identify', 'hub', 'record', 'replay',
+    'estimate', 'identify', 'hub', 'record', 'replay', 'convert',
 )  # fmt: skip
 
 HELP = """\
@@ -32,6 +32,7 @@ Run
   reset                clear latched faults whose cause is gone
   record [DIR]         record a running system as a bag (MCAP); up --record DIR does it too
   replay BAG           a recording through estimation and protection, compared, repeatable
+  convert FILE...      a bag of a CAN log or of a CSV file
   scenario [FILE...]   run scenarios on a simulated pack and judge what happens
   estimate             the SOC over a recording of one cell, with its uncertainty
   hub                  a CAN hub on TCP, for processes that share a virtual bus

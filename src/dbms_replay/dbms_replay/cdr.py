@@ -26,7 +26,7 @@ _LENGTH = struct.Struct('<I')
 def serialize(message: Any) -> bytes:
     """Return the serialized form of a ROS message; TypeError for a field of an unknown kind."""
     buffer = bytearray(HEADER)
-    _message(type(message))(buffer, message)
+    _message(type(message))(buffer, message)  # type: ignore[arg-type]
     return bytes(buffer)
 
 

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`./dbms convert`: CAN logs and CSV files as bags."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import can
+
+from dbms_pack import Pack, PackError, load_pack
+
+from .convert import LOGS, ConvertError, Converter, frames_of, play
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert; 0: done, 1: nothing of the pack was in it, 2: it could not be read."""
+    value = _parser().parse_args(argv)
+    try:
+        pack = load_pack(value.pack)
+        source = _source(pack, value.inputs, value.speed)
+        converter = Converter(pack, value.output, value.speed)
+        try:
+            for bus, message in source:
+                converter.feed(bus, message)
+        finally:
+            refused = converter.close()
+    except (ConvertError, PackError) as error:
+        print(f'dbms convert: {error}', file=sys.stderr)
+        return 2
+    print(f'{value.output}: {converter.messages} messages of pack {pack.name}')
+    for name, count in sorted(refused.items()):
+        print(f'  refused or lost   {count} {name}')
+    if not converter.messages:
+        print(f'dbms convert: no measurement of pack {pack.name} in it', file=sys.stderr)
+    return 0 if converter.messages else 1
+
+
+def _source(pack: Pack, inputs: list[str], speed: float) -> Iterable[tuple[str, can.Message]]:
+    if len(inputs) == 1 and '=' not in inputs[0]:
+        path = Path(inputs[0])
+        if not path.exists():
+            raise ConvertError(f'{path}: no such file')
+        if path.suffix.lower() not in LOGS:
+            return play(pack, path, speed)
+        if len(pack.buses) > 1:
+            raise ConvertError(
+                f'pack {pack.name} has the buses {", ".join(pack.buses)}: give BUS=FILE for each'
+            )
+        return frames_of({next(iter(pack.buses)): path})
+    files = {}
+    for word in inputs:
+        bus, _, name = word.partition('=')
+        if bus not in pack.buses or not name:
+            raise ConvertError(f'{word}: BUS=FILE with a bus of {", ".join(pack.buses)}')
+        files[bus] = Path(name)
+    return frames_of(files)
+
+
+def _parser() -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(
+        prog='./dbms convert',
+        description='Make a bag of a CAN log (candump .log, .asc, .blf, .trc) or of a CSV file '
+        'with cell voltages, through the checks of the CAN driver.',
+    )
+    add = words.add_argument
+    add('inputs', nargs='+', metavar='[BUS=]FILE', help='a log per bus of the pack, or a CSV file')
+    add('--pack', required=True, help='pack file, or name of a shipped one')
+    add('-o', '--output', type=Path, required=True, metavar='OUT.mcap')
+    add('--speed', type=_speed, default=1.0, metavar='N', help='of a CSV file: N times faster')
+    return words
+
+
+def _speed(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.001 <= value <= 10_000.0:
+        raise argparse.ArgumentTypeError(f'{text!r}: 0.001 to 10000')
+    return value
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CAN logs and CSV files become bags through the driver's checks."""
+
+import os
+from pathlib import Path
+
+import can
+import numpy as np
+import pytest
+from replay_rig import replay
+
+from dbms_pack import load_pack
+from dbms_replay.bags import Bag
+from dbms_replay.convert import play
+from dbms_replay.convert_cli import main
+from dbms_replay.decoding import CELLS, unpack_cells
+
+DATA = Path(os.environ.get('DBMS_DATA', Path(__file__).parents[4] / 'shared' / 'data'))
+LEAF = DATA / 'leaf_module' / 'module123-irdischarge-65ah-1_0c.csv.gz'
+
+
+@pytest.fixture(scope='module')
+def csv(tmp_path_factory):
+    path = tmp_path_factory.mktemp('csv') / 'cells.csv'
+    time = np.arange(0.0, 6.0, 0.5)
+    rows = ['Time(s),Current(A),' + ','.join(f'Cell {n + 1}(V)' for n in range(6)) + ',T1(C)']
+    rows += [
+        f'{t:.1f},-20,' + ','.join(f'{3.9 - 0.01 * t + 0.001 * n:.3f}' for n in range(6)) + ',25'
+        for t in time
+    ]
+    path.write_text('\n'.join(rows) + '\n')
+    return path
+
+
+def scans(path):
+    return [unpack_cells(data) for topic, _, data in Bag(path).messages() if topic.type == CELLS]
+
+
+def test_a_csv_file_becomes_a_bag_that_replays(tmp_path, csv, capsys):
+    target = tmp_path / 'leaf.mcap'
+    assert main([str(csv), '--pack', 'leaf_module', '-o', str(target)]) == 0
+    assert 'messages of pack leaf_module' in capsys.readouterr().out
+    found = scans(target)
+    assert len(found) > 40
+    assert found[-1].voltages == pytest.approx([3.845 + 0.001 * n for n in range(6)], abs=6e-3)
+    outcome = replay(target)
+    assert 'CONNECTED' in [e.what for e in outcome.events if e.kind == 'state']
+    assert outcome.series['current'][-1] == pytest.approx(-20.0)
+
+
+@pytest.mark.parametrize('suffix', ['.log', '.asc', '.blf', '.trc'])
+def test_every_format_of_log_gives_the_same_scans(tmp_path, csv, suffix):
+    log = tmp_path / f'bus{suffix}'
+    frames = [message for _, message in play(load_pack('leaf_module'), csv, 1.0)]
+    with can.Logger(str(log)) as logger:
+        for message in frames:
+            logger.on_message_received(message)
+        logger.on_message_received(_foreign(frames[-1].timestamp))
+        logger.on_message_received(_broken(frames[-1]))
+    assert main([str(log), '--pack', 'leaf_module', '-o', str(tmp_path / 'log.mcap')]) == 0
+    assert main([str(csv), '--pack', 'leaf_module', '-o', str(tmp_path / 'csv.mcap')]) == 0
+    one, two = scans(tmp_path / 'log.mcap'), scans(tmp_path / 'csv.mcap')
+    assert len(one) == len(two)
+    for a, b in zip(one, two, strict=True):
+        assert a.sequence == b.sequence and (a.voltages == b.voltages).all()
+
+
+def _foreign(time):
+    return can.Message(
+        timestamp=time, arbitration_id=0x7FF, data=b'12345678', is_extended_id=False
+    )
+
+
+def _broken(message):
+    broken = can.Message(
+        timestamp=message.timestamp, arbitration_id=message.arbitration_id,
+        data=bytes([message.data[0] ^ 0xFF, *message.data[1:]]), is_extended_id=False,
+    )  # fmt: skip
+    return broken
+
+
+def test_what_the_driver_refuses_is_counted(tmp_path, csv, capsys):
+    log = tmp_path / 'bus.log'
+    frames = [message for _, message in play(load_pack('leaf_module'), csv, 1.0)]
+    with can.Logger(str(log)) as logger:
+        for message in frames:
+            logger.on_message_received(message)
+            if message.arbitration_id & 0x400:
+                logger.on_message_received(_broken(message))
+    assert main([str(log), '--pack', 'leaf_module', '-o', str(tmp_path / 'a.mcap')]) == 0
+    told = capsys.readouterr().out
+    assert any(line.split()[-1] == 'crc' and int(line.split()[-2]) > 100
+               for line in told.splitlines() if 'refused' in line)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('words', 'text'),
+    [
+        (['none.log', '--pack', 'leaf_module'], 'no such file'),
+        (['main=none.log', '--pack', 'leaf_module'], 'No such file'),
+        (['x=a.log', '--pack', 'leaf_module'], 'a bus of main'),
+        (['{csv}', '--pack', 'robot_13s'], 'columns of cell voltages'),
+        (['{log}', '--pack', 'marine_2x16s'], 'give BUS=FILE'),
+    ],
+)
+def test_what_cannot_be_converted_is_refused_in_words(tmp_path, csv, capsys, words, text):
+    log = tmp_path / 'a.log'
+    log.write_text('')
+    words = [word.format(csv=csv, log=log) for word in words]
+    assert main([*words, '-o', str(tmp_path / 'o.mcap')]) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_a_log_without_the_pack_says_so(tmp_path, capsys):
+    log = tmp_path / 'a.log'
+    log.write_text('(1.0) can0 123#0011223344556677\n')
+    assert main([str(log), '--pack', 'leaf_module', '-o', str(tmp_path / 'o.mcap')]) == 1
+    assert 'no measurement of pack' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_measured_leaf_module_trips_on_its_weakest_cell(tmp_path):
+    if not LEAF.exists():
+        pytest.skip(f'no measured data: {LEAF}')
+    target = tmp_path / 'leaf.mcap'
+    assert main([str(LEAF), '--pack', 'leaf_module', '--speed', '60', '-o', str(target)]) == 0
+    first = next(e for e in replay(target).events if e.level == 'MSL' and e.kind == 'fault')
+    assert (first.what, first.place) == ('CELL_UNDERVOLTAGE', 'm1:1')
