@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cycles = [read_measurement(path, layout) for path in arguments.cycle]
         if not pulses and not cycles:
             raise LaboratoryError('give at least one --pulse or --cycle file')
-        found = identify(ocv, pulses, cycles, layout.match_capacity, legs)
+        found = identify(ocv, pulses, cycles, layout, legs)
         text = cell_text(arguments.cell, layout, found)
         load_cell_text(text, arguments.output)  # what is written can be read
         if arguments.report:

@@ -9,12 +9,13 @@ import pytest
 from dbms_estimation.identification.circuit import filtered
 from dbms_estimation.identification.hysteresis import play
 from dbms_estimation.identification.identify import identify
-from dbms_estimation.identification.laboratory import Measurement
+from dbms_estimation.identification.laboratory import Layout, Measurement
 from dbms_estimation.identification.model_error import LEAST_ERROR, ZONES
 from dbms_estimation.identification.ocv import from_measurements, slow_legs
 
 CAPACITY, SPAN, GAP, ENTROPIC = 2.0, 0.05, 0.012, 1.5e-4
 TAUS = (40.0, 1200.0)
+LAYOUT = Layout(Path('layout.yaml'), {}, {})
 OHMS = {5.0: (0.018, 0.020, 0.050), 25.0: (0.010, 0.011, 0.028)}
 
 
@@ -56,7 +57,7 @@ def cycle(celsius):
 def found():
     files = [leg(celsius, sign) for celsius in OHMS for sign in (-1, 1)]
     cycles = [cycle(celsius) for celsius in OHMS]
-    return identify(from_measurements(files), [], cycles, False, slow_legs(files))
+    return identify(from_measurements(files), [], cycles, LAYOUT, slow_legs(files))
 
 
 def middle(found):

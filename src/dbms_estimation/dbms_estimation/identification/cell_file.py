@@ -57,6 +57,8 @@ def cell_text(name: str, layout: Layout, found: Identified) -> str:
         _row('  temperatures: ', found.temperatures, 1),
         _row('  socs: ', SOCS),
     ]
+    if np.isfinite(found.fit.saturation):
+        lines.append(f'  saturation: {found.fit.saturation:g}')
     shape = np.ones_like(found.tables[0])
     fast, slow = (tau * shape for tau in found.fit.taus)
     for key, table in zip(

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""R0 and two RC pairs over SOC and temperature, by one linear least squares fit over all files.
+"""R0 and two RC pairs over SOC and temperature, by one least squares fit over all files.
 
 For given time constants the terminal voltage is linear in the resistances at the nodes of a grid
 over temperature and SOC: the current is weighted with each node's hat function and filtered. All
 files of a cell go into one set of normal equations, each with the same weight, beside a small
 correction of the OCV. Between temperatures a resistance follows Arrhenius' law. Resistances are
-kept positive, and smooth where the data say nothing.
+kept positive, and smooth where the data say nothing. Where the voltage of R0 bends at strong
+currents the fit is repeated around what it found before (Gauss-Newton).
 """
 
 from dataclasses import dataclass, field
@@ -31,7 +32,10 @@ SOCS = np.array([0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.
 ARRHENIUS = 3500.0  # K, typical of lithium-ion cells; only shapes what is between two nodes
 LONGEST_WEIGHT = 10.0  # s, for which a row counts at most: long rests do not drown the load
 COLDEST = -30.0  # degC, of the tables
+TAUS = (40.0, 1200.0)  # s, of the RC pairs
 _LEAST = 1e-5  # Ohm
+_ROUNDS = 5
+_FIRST_STEP = 0.7
 _LEG_STEP = 60.0  # s between the rows of a slow leg that are used
 _FIRM = 10.0  # weight of what is expected of resistances that slow legs cannot tell apart
 _CORRECTIONS = np.linspace(0.0, 1.0, 26).astype(np.float64)
@@ -39,17 +43,29 @@ _CORRECTIONS = np.linspace(0.0, 1.0, 26).astype(np.float64)
 _CORRECTION_SIGMA = 0.006 + 0.012 * np.exp(-np.minimum(_CORRECTIONS, 1 - _CORRECTIONS) / 0.03)
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """Rows that take part in the fit."""
+
+    m: Measurement
+    soc: FloatArray
+    begin: float  # state of the hysteresis before them
+    share: float  # weight of the file
+    soc_error: float
+
+
 @dataclass
 class CircuitFit:
-    """Normal equations, filled by `add` and solved by `solve`."""
+    """Files, taken by `add`, and the resistances that explain them, found by `solve`."""
 
     ocv: Ocv
     capacity: float
     temperatures: FloatArray
-    taus: tuple[float, float] = (40.0, 1200.0)
+    taus: tuple[float, float] = TAUS
+    saturation: float = np.inf  # V
     hysteresis_soc: float = 0.05
     branches: Branches | None = None
-    solution: FloatArray = field(default_factory=lambda: np.zeros(0))
+    solution: FloatArray = field(init=False)
 
     def __post_init__(self) -> None:
         self._slow_only = bool(
@@ -60,36 +76,44 @@ class CircuitFit:
         self._nodes = len(self.temperatures) * len(SOCS)
         self._count = 3 * self._nodes + len(_CORRECTIONS)
         self._count += 2 * len(KNOTS) if self.branches else 0
-        self._matrix = np.zeros((self._count, self._count))
-        self._right = np.zeros(self._count)
+        self.solution = np.zeros(self._count)
+        self._taken: list[_Taken] = []
         for leg in self.branches.legs if self.branches else ():
             self._add_leg(leg)
 
     def add(self, m: Measurement, soc: FloatArray) -> None:
         """Take a file, with the SOC of each of its rows, into account."""
-        self._take(m, soc, begins_charged(soc), 1.0, SOC_ERROR)
+        self._taken.append(_Taken(m, soc, begins_charged(soc), 1.0, SOC_ERROR))
 
     def _add_leg(self, leg: Leg) -> None:
         step = float(np.median(np.diff(leg.measurement.time)))
         rows = slice(None, None, max(1, round(_LEG_STEP / step)))
-        self._take(leg.measurement.rows(rows), leg.soc[rows], leg.begin, LEG_WEIGHT, LEG_SOC_ERROR)
-
-    def _take(
-        self, m: Measurement, soc: FloatArray, begin: float, share: float, soc_error: float
-    ) -> None:
-        design, rest, weight = self._design(m, soc, begin)
-        weight = weight * (share / weight.sum())
-        if self.branches:
-            weight *= steepness_weight(self.ocv, soc, soc_error)
-        self._matrix += design.T @ (design * weight[:, None])
-        self._right += design.T @ (weight * rest)
+        m, soc = leg.measurement.rows(rows), leg.soc[rows]
+        self._taken.append(_Taken(m, soc, leg.begin, LEG_WEIGHT, LEG_SOC_ERROR))
 
     def solve(self) -> None:
         """Find the resistances."""
-        matrix, low = self._matrix.copy(), np.full(self._count, -np.inf)
-        self._smooth(matrix)
+        low = np.full(self._count, -np.inf)
         low[: 3 * self._nodes] = _LEAST
-        self.solution = _bounded(matrix, self._right, low)
+        for turn in range(1 if np.isinf(self.saturation) else _ROUNDS):
+            matrix, right = self._equations()
+            self._smooth(matrix)
+            found = _bounded(matrix, right, low)
+            # From the linear fit to the bent one it is far: a whole step would overshoot.
+            step = _FIRST_STEP if turn == 1 else 1.0
+            self.solution = self.solution + step * (found - self.solution)
+
+    def _equations(self) -> tuple[FloatArray, FloatArray]:
+        """Return the normal equations of all files around the solution so far."""
+        matrix, right = np.zeros((self._count, self._count)), np.zeros(self._count)
+        for one in self._taken:
+            design, rest, weight = self._design(one.m, one.soc, one.begin)
+            weight = weight * (one.share / weight.sum())
+            if self.branches and self.branches.legs:
+                weight *= steepness_weight(self.ocv, one.soc, one.soc_error)
+            matrix += design.T @ (design * weight[:, None])
+            right += design.T @ (weight * rest)
+        return matrix, right
 
     def tables(self, temperatures: FloatArray) -> FloatArray:
         """Return R0, R1, R2 in Ohm, shape (3, len(temperatures), len(SOCS))."""
@@ -138,13 +162,24 @@ class CircuitFit:
         share = share.reshape(len(soc), -1)
         driven = share * mean[:, None]
         slow = [filtered(dt, driven, tau) for tau in self.taus]
-        columns = [share * m.current[:, None], *slow, hats(soc, _CORRECTIONS)]
+        ohmic, beside = self._ohmic(share, m.current)
+        columns = [ohmic, *slow, hats(soc, _CORRECTIONS)]
         turned = play(soc, self.hysteresis_soc, begin)
         if self.branches:
             columns.append(self.branches.columns(hats(soc, KNOTS), m.temperature, turned))
         known = np.interp(soc, self.ocv.soc, self.ocv.voltage)
         known += np.interp(soc, self.ocv.soc, self.ocv.gap) * turned
-        return np.concatenate(columns, axis=1), m.voltage - known, np.clip(dt, 0, LONGEST_WEIGHT)
+        rest = m.voltage - known - beside
+        return np.concatenate(columns, axis=1), rest, np.clip(dt, 0, LONGEST_WEIGHT)
+
+    def _ohmic(self, share: FloatArray, current: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the voltage of R0 as a line over its values at the nodes: slopes and rest."""
+        if np.isinf(self.saturation):
+            return share * current[:, None], np.zeros(len(current))
+        bent = (share @ self.solution[: self._nodes]) * current / self.saturation
+        slope = current / np.sqrt(1.0 + np.square(bent))
+        beside = self.saturation * (np.arcsinh(bent) - bent / np.sqrt(1.0 + np.square(bent)))
+        return share * slope[:, None], beside
 
     def _smooth(self, matrix: FloatArray) -> None:
         """Add what is expected without data: little change of slope, small corrections."""

@@ -39,8 +39,9 @@ class Branches:
 
     @property
     def coldest(self) -> float:
-        """Temperature in degC."""
-        return min(float(leg.measurement.temperature.mean()) for leg in self.legs)
+        """Temperature in degC; infinite without legs."""
+        places = (float(leg.measurement.temperature.mean()) for leg in self.legs)
+        return min(places, default=np.inf)
 
     @staticmethod
     def columns(weights: FloatArray, temperature: FloatArray, state: FloatArray) -> FloatArray:

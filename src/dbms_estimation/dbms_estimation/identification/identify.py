@@ -10,7 +10,7 @@ from dbms_pack.model import FloatArray
 
 from .circuit import COLDEST, SOCS, CircuitFit
 from .hysteresis import Branches
-from .laboratory import Measurement
+from .laboratory import Layout, Measurement
 from .model_error import ErrorTable, Residual, error_table
 from .ocv import Leg, Ocv
 
@@ -40,22 +40,26 @@ def identify(
     ocv: Ocv,
     pulses: Sequence[Measurement],
     cycles: Sequence[Measurement],
-    match_capacity: bool,
+    layout: Layout,
     legs: Sequence[Leg] = (),
 ) -> Identified:
     """Fit the circuit to all files at once.
 
-    With slow `legs` at several temperatures it is also found how much of their gap is hysteresis,
-    and how the OCV goes with temperature.
+    With slow `legs` at several temperatures, or where the layout says so, it is also found how
+    much of the gap between charge and discharge is hysteresis, and how the OCV goes with
+    temperature.
     """
     files = [discharge_of(m) for m in (*pulses, *cycles)]
     places = sorted({rounded(m) for m in pulses or files})
     capacities = {}
-    if match_capacity:
+    if layout.match_capacity:
         for m in pulses:
             capacities[rounded(m)] = matched_capacity(discharge_of(m), ocv)
-    branches = Branches(tuple(legs)) if legs else None
-    fit = CircuitFit(ocv, ocv.capacity, np.array(places), branches=branches)
+    branches = Branches(tuple(legs)) if legs or layout.ocv_by_temperature else None
+    taus = (float(layout.time_constants[0]), float(layout.time_constants[1]))
+    fit = CircuitFit(
+        ocv, ocv.capacity, np.array(places), taus, layout.saturation, branches=branches
+    )
     socs = [soc_of(m, ocv, capacities) for m in files]
     for m, soc in zip(files, socs, strict=True):
         fit.add(m, soc)

@@ -2,6 +2,7 @@
 """Files of laboratories, as they are, by a small YAML that says what their columns mean."""
 
 import gzip
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +38,9 @@ class Layout:
     row_period: float | None = None  # s, where there is no column of time
     also: Sequence[Mapping[str, Any]] = ()  # other columns, for files that lack these
     match_capacity: bool = False  # find it for each temperature from the rests of the pulses
+    saturation: float = math.inf  # V, at which the voltage of R0 bends
+    time_constants: Sequence[float] = (40.0, 1200.0)  # s, of the RC pairs, the faster first
+    ocv_by_temperature: bool = False  # find how OCV and hysteresis go with it from the rests
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,26 @@ def read_layout(path: Path) -> Layout:
         raise LaboratoryError(f'{path}: {name}: unknown; one of {", ".join(sorted(known))}')
     if not isinstance(data.get('cell'), dict):
         raise LaboratoryError(f'{path}: cell: missing; chemistry, source, voltage and thermal')
-    return Layout(path, **data)
+    layout = Layout(path, **data)
+    _check_circuit(layout)
+    return layout
+
+
+def _check_circuit(layout: Layout) -> None:
+    """Raise LaboratoryError for numbers the circuit cannot have."""
+
+    def is_number(value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    if not is_number(layout.saturation) or not layout.saturation >= 0.01:
+        raise LaboratoryError(
+            f'{layout.path}: saturation: {layout.saturation!r}; at least 0.01 V, or left out'
+        )
+    taus = layout.time_constants
+    if not (isinstance(taus, Sequence) and len(taus) == 2 and all(map(is_number, taus))):
+        raise LaboratoryError(f'{layout.path}: time_constants: {taus!r}; two numbers in s')
+    if not 0.0 < taus[0] < taus[1] < 1e6:
+        raise LaboratoryError(f'{layout.path}: time_constants: {taus!r}; rising, in s')
 
 
 def read_measurement(path: Path, layout: Layout) -> Measurement:
