@@ -2,7 +2,6 @@
 """Looks whether a graph is running already where another one is about to start."""
 
 import os
-import socket
 import threading
 
 import rclpy
@@ -11,10 +10,11 @@ from rclpy.signals import SignalHandlerOptions
 
 from dbms_node.clocks import steady_now
 
+from .ports import domain_is_free
+
 # DDS participants announce themselves every 3 s; newcomers often hear of them only then.
 WINDOW = 4.0  # s
 PAUSE = 0.05  # s, between looks
-PARTICIPANTS = 64  # of a domain on one host that are looked for
 UNKNOWN = '_NODE_NAME_UNKNOWN_'  # rcl's word for a publisher whose node was not heard of yet
 
 
@@ -53,22 +53,12 @@ def guarding(namespace: str, window: float = WINDOW) -> list[str]:
 
 
 def nobody_else() -> bool:
-    """Tell whether no DDS participant of this host is in the domain, and no other host can be.
-
-    Participants listen on the ports that RTPS gives them; to find these free takes no time.
-    """
+    """Tell whether no DDS participant of this host is in the domain, and no other host can be."""
     if os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE') != 'LOCALHOST':
         return False
     if 'zenoh' in os.environ.get('RMW_IMPLEMENTATION', ''):
         return False
-    first = 7400 + 250 * int(os.environ.get('ROS_DOMAIN_ID') or 0) + 10
-    for index in range(PARTICIPANTS):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(('', first + 2 * index))
-            except (OSError, OverflowError):
-                return False
-    return True
+    return domain_is_free(int(os.environ.get('ROS_DOMAIN_ID') or 0))
 
 
 def refuse_second(namespace: str) -> None:

@@ -10,6 +10,7 @@ import json
 import math
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,24 @@ from .verdicts import Judge, Verdict, View, what_is
 NAMESPACE = 'scenario'
 READY_WITHIN = 30.0  # s, for the graph to start and to connect
 TICK = 0.02  # s, between looks at the truth
+
+
+class Starvation:
+    """Finds when a process got no time from the machine. Times in s."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._last: tuple[float, float] | None = None
+
+    def look(self, now: float, used: float, slept: float) -> None:
+        """Look at `now`, with `used` s of processor so far, after `slept` s were asked for.
+
+        What was neither slept nor used was not given. A thread that holds all others up uses it.
+        """
+        if self._last is not None:
+            waited = now - self._last[0] - slept - (used - self._last[1])
+            self.longest = max(self.longest, waited)
+        self._last = now, used
 
 
 class NotReady(Exception):
@@ -60,6 +79,12 @@ class ScenarioRun:
         ]
         self._sim: Any = None
         self._node: ScenarioNode
+        self._starvation = Starvation()
+
+    @property
+    def starved(self) -> float:
+        """For how many s at most the machine gave this process no time."""
+        return self._starvation.longest
 
     def run(self) -> list[Verdict]:
         """Run it; return all verdicts in the order in which they fell."""
@@ -172,14 +197,16 @@ class ScenarioRun:
                 return
             if self._control and not all(one.passed for one in self._judge.verdicts):
                 return
-            self._pause(now)
+            slept = self._pause(now)
+            self._starvation.look(steady_now(), time.process_time(), slept)
         self._judge.end(self._now(), self._failure)
 
-    def _pause(self, now: float) -> None:
+    def _pause(self, now: float) -> float:
         next_action = self._actions[0].at if self._actions else math.inf
         due = min(next_action, self._judge.due()) - now
         left = min(max(due / self._scenario.time_scale, 0.0), TICK)
         threading.Event().wait(left or 0.001)
+        return left
 
     def _act(self, action: Action) -> None:
         self._recorder.note(self._now(), 'action', str(action))
@@ -208,6 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         'purpose': scenario.purpose,
         'began': not run.problem,
         'problem': run.problem,
+        'starved': round(run.starved, 3),
         'passed': all(verdict.passed for verdict in verdicts),
         'verdicts': [vars(verdict) for verdict in verdicts],
     }
