@@ -129,6 +129,9 @@ class BatteryView:
         self.sigma = np.where(known, estimator.filter.sigma, np.nan)
         self.soc_coulomb = np.where(known, estimator.coulomb.soc, np.nan)
         self.innovation = np.where(known, estimator.filter.innovation, np.nan)
+        told = estimator.health.told()
+        self.soh, self.soh_sigma = told.soh, told.soh_sigma
+        self.resistance = np.where(cells, told.resistance_now, np.nan)
         self.voltages = np.where(cells, estimator.voltages, np.nan)
         sensors = np.repeat(fresh, [m.temperatures for m in pack.modules])
         self.temperatures = np.where(sensors, estimator.temperatures, np.nan)
@@ -137,6 +140,16 @@ class BatteryView:
         self._serials = serials
         self._modules_of_string = estimator.modules_of_string
         self._technology = _TECHNOLOGIES.get(pack.cell.chemistry.upper(), Technology.UNKNOWN)
+
+    def power(self) -> float:
+        """Return the power in W into the pack; NaN if that of a string is not known."""
+        total = 0.0
+        for string, reading in zip(self._pack.strings, self._readings, strict=True):
+            if reading.is_open:
+                continue
+            cells = float(self.voltages[string.cell_slice].sum())
+            total += reading.current * (reading.voltage if np.isfinite(reading.voltage) else cells)
+        return total
 
     def strings(self) -> list[BatteryValues]:
         """Return the state of each string."""
@@ -163,7 +176,7 @@ class BatteryView:
             temperature=_highest(self.temperatures),
             current=current,
             charge=float(sum(values.charge for values in strings)),
-            capacity=float('nan'),
+            capacity=float(sum(values.capacity for values in strings)),
             design_capacity=self._pack.capacity,
             percentage=percentage,
             status=self._status(current, percentage),
@@ -180,15 +193,16 @@ class BatteryView:
         string, reading = self._pack.strings[index], self._readings[index]
         voltages = self.voltages[string.cell_slice]
         temperatures = self.temperatures[string.temperature_slice]
-        soc = self.soc[string.cell_slice]
+        soc, soh = self.soc[string.cell_slice], self.soh[string.cell_slice]
         measured = np.isfinite(reading.voltage)
         percentage = usable_soc(soc)
         return BatteryValues(
             voltage=reading.voltage if measured else float(voltages.sum()),
             temperature=_highest(temperatures),
             current=reading.current,
-            charge=float(soc.min()) * self._pack.string_capacity,
-            capacity=float('nan'),
+            charge=float((soc * np.where(np.isnan(soh), 1.0, soh)).min())
+            * self._pack.string_capacity,
+            capacity=float(soh.min()) * self._pack.string_capacity,
             design_capacity=self._pack.string_capacity,
             percentage=percentage,
             status=self._status(reading.current, percentage),

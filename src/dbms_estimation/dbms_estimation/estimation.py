@@ -9,6 +9,8 @@ from typing import Protocol
 from dbms_pack import Pack
 
 from .battery_state import UNHEARD, BatteryView, StringReading
+from .energy import Plan, plan
+from .health import SIGMAS, PackEnergy, PackHealth, PackPower
 from .pack_estimator import PackEstimator
 
 NOT_A_CURRENT = 8 | 16  # dbms_msgs/StringMeasurement: STATUS_SENSOR_FAULT, STATUS_OVER_RANGE
@@ -38,6 +40,7 @@ class Estimation:
         self.estimator = estimator
         self.readings = [UNHEARD] * len(pack.strings)
         self.serials: list[int | None] = [None] * len(pack.modules)
+        self._ticked = NAN
 
     def on_measurement(self, index: int, message: Measured, stamp: float, arrival: float) -> None:
         """Take the measurement of the string of that index."""
@@ -57,4 +60,33 @@ class Estimation:
     def tick(self, now: float) -> BatteryView:
         """Advance all cells and return what is known at `now`, on the clock of the arrivals."""
         self.estimator.tick()
-        return BatteryView(self.estimator, self.readings, self.serials, now)
+        view = BatteryView(self.estimator, self.readings, self.serials, now)
+        elapsed = (now - self._ticked) * self.estimator.time_scale
+        self.health.meter.add(elapsed, view.power())
+        self.health.fresh = self.estimator.fresh_cells(now)
+        self._ticked = now
+        return view
+
+    @property
+    def health(self) -> PackHealth:
+        """Capacity, resistance, power and energy of the cells, as of the last tick."""
+        return self.estimator.health
+
+    def power(self) -> PackPower:
+        """Return what the pack can give and take."""
+        return self.health.power(self.joined())
+
+    def energy(self, expected: float) -> PackEnergy:
+        """Return what is left; `expected` W at which energy is told, 0: the usual power."""
+        return self.health.energy(self.joined(), expected)
+
+    def plan(self, power: float, energy: float, reserve: float) -> Plan:
+        """Return whether `energy` Wh can be had at `power` W, and `reserve` Wh stay."""
+        joined = self.joined()
+        ways = [self.health.deliver(joined, power, sigmas) for sigmas in (0.0, SIGMAS)]
+        return plan(ways[0], ways[1], power, energy, reserve)
+
+    def joined(self) -> list[bool]:
+        """Return which strings carry the load: those not known to be open, or else all."""
+        closed = [not reading.is_open for reading in self.readings]
+        return closed if any(closed) else [True] * len(closed)

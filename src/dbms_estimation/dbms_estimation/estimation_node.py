@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from dbms_msgs.msg import CellsState, ModuleCells, StringMeasurement
+from dbms_msgs.msg import (
+    CellsHealth,
+    CellsState,
+    EnergyEstimate,
+    ModuleCells,
+    PowerEstimate,
+    StringMeasurement,
+)
+from dbms_msgs.srv import PlanEnergy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from sensor_msgs.msg import BatteryState
@@ -18,10 +26,13 @@ from dbms_node.runtime import run_node
 from dbms_pack import load_pack
 
 from .estimation import Estimation
-from .messages import CellsStateWriter, battery_state
+from .messages import CellsStateWriter, HealthWriter, battery_state, plan_response
 from .pack_estimator import PackEstimator
 
 DIAGNOSTICS_PERIOD = 1.0  # s
+POWER_PERIOD = 1.0  # s, for up to CELLS_PER_POWER cells; larger packs are told less often
+CELLS_PER_POWER = 512
+HEALTH_EVERY = 10  # messages of power and energy for one of health
 
 
 class EstimationNode(Node):
@@ -42,6 +53,22 @@ class EstimationNode(Node):
             minimum=0.001,
             maximum=10000.0,
         )
+        self._expected = declare(
+            self,
+            'expected_power',
+            0.0,
+            'Load in W that energy is told for; 0: the mean of the last half hour of discharge.',
+            minimum=0.0,
+            maximum=1e9,
+        )
+        reserve = declare(
+            self,
+            'reserve',
+            0.1,
+            'Part of the rated energy that no plan may count on.',
+            minimum=0.0,
+            maximum=0.9,
+        )
         pack = self._pack = load_pack(name)
         self._estimator = PackEstimator(pack, time_scale=time_scale)
         self._estimation = Estimation(pack, self._estimator)
@@ -55,9 +82,22 @@ class EstimationNode(Node):
             for s in pack.strings
         ]
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS)
+        self._advertise_health(reserve)
         self._subscribe()
         steady_timer(self, 1.0 / rate, self._tick)
         steady_timer(self, DIAGNOSTICS_PERIOD, self._diagnose)
+
+    def _advertise_health(self, reserve: float) -> None:
+        pack = self._pack
+        series = min(string.cells for string in pack.strings)
+        self._reserve = reserve * pack.capacity * series * pack.cell.voltage_nominal
+        self._health_writer = HealthWriter(pack, self._reserve)
+        self._reports = 0
+        self._cells_health = self.create_publisher(CellsHealth, 'health', qos.STATE)
+        self._power = self.create_publisher(PowerEstimate, 'power', qos.MEASUREMENT)
+        self._energy = self.create_publisher(EnergyEstimate, 'energy', qos.MEASUREMENT)
+        self.create_service(PlanEnergy, 'plan_energy', self._plan)
+        steady_timer(self, POWER_PERIOD * max(1.0, pack.cells / CELLS_PER_POWER), self._report)
 
     def _subscribe(self) -> None:
         for index, module in enumerate(self._pack.modules):
@@ -96,6 +136,20 @@ class EstimationNode(Node):
             publisher.publish(battery_state(values, self._newest))
         self._battery.publish(battery_state(view.pack(strings), self._newest))
         self._cells.publish(self._writer.write(view, self._newest))
+
+    def _report(self) -> None:
+        estimation, writer = self._estimation, self._health_writer
+        self._power.publish(writer.power(estimation.power(), self._newest))
+        self._energy.publish(writer.energy(estimation.energy(self._expected), self._newest))
+        if self._reports % HEALTH_EVERY == 0:
+            self._cells_health.publish(writer.health(estimation.health.told(), self._newest))
+        self._reports += 1
+
+    def _plan(
+        self, request: PlanEnergy.Request, response: PlanEnergy.Response
+    ) -> PlanEnergy.Response:
+        answer = self._estimation.plan(request.power, request.energy, self._reserve)
+        return plan_response(response, answer)
 
     def _diagnose(self) -> None:
         counters = self._estimator.counters

@@ -19,6 +19,7 @@ from .charge import STEPPED, StringCharge
 from .coulomb import CoulombCounter
 from .ecm import CellTables
 from .filter_options import FilterOptions
+from .health import PackHealth
 from .hypotheses import HypothesisFilter
 
 RESTART = 600.0  # s of battery time without scan and current, after which a cell starts anew
@@ -75,6 +76,8 @@ class PackEstimator:
             tables, pack.cells, capacity, np.concatenate(offsets), options
         )
         self.coulomb = CoulombCounter(pack.cells, capacity)
+        self.health = PackHealth(pack, tables, np.concatenate(offsets))
+        self._ages = not recorded  # a recording of some hours tells nothing of ageing
 
     def add_scan(
         self,
@@ -139,6 +142,11 @@ class PackEstimator:
         recount = self.filter.started & news & np.isfinite(current)
         recount &= fresh | np.isnan(self.coulomb.soc)
         self.coulomb.start(recount, self.filter.soc)
+        if self._ages:
+            soc = np.where(self.filter.started, self.filter.soc, np.nan)
+            self.health.tick(
+                dt, charge, blind, voltage, current, temperature, soc, self.filter.sigma
+            )
         self._news[:] = False
 
     def begin(self, where: np.ndarray, soc: FloatArray, sigma: FloatArray) -> None:

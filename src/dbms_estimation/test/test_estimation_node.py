@@ -9,7 +9,15 @@ import pytest
 
 rclpy = pytest.importorskip('rclpy')
 
-from dbms_msgs.msg import CellsState, ModuleCells, StringMeasurement  # noqa: E402
+from dbms_msgs.msg import (  # noqa: E402
+    CellsHealth,
+    CellsState,
+    EnergyEstimate,
+    ModuleCells,
+    PowerEstimate,
+    StringMeasurement,
+)
+from dbms_msgs.srv import PlanEnergy  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from estimation_rig import make_pack, ocv  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
@@ -54,16 +62,19 @@ class Graph:
         for string in pack.strings:
             self.listen(BatteryState, f'strings/{string.name}/battery_state')
         self.listen(DiagnosticArray, '/diagnostics')
+        self.listen(CellsHealth, 'health', qos.STATE)
+        self.listen(PowerEstimate, 'power')
+        self.listen(EnergyEstimate, 'energy')
         self.current, self.soc, self.silent, self.spoil = 0.0, 0.5, set(), None
         for node in (self.node, self.peer):
             self.executor.add_node(node)
         steady_timer(self.peer, 0.05, self.play)
 
-    def listen(self, kind, topic: str) -> None:
+    def listen(self, kind, topic: str, profile=qos.MEASUREMENT) -> None:
         def keep(message) -> None:
             self.heard[topic] = message
 
-        self.peer.create_subscription(kind, topic, keep, qos.MEASUREMENT)
+        self.peer.create_subscription(kind, topic, keep, profile)
 
     def play(self) -> None:
         """Publish one measurement of each string and one scan of each module."""
@@ -141,6 +152,57 @@ def test_battery_state_keeps_the_conventions(graph):
     charging = BatteryState.POWER_SUPPLY_STATUS_CHARGING
     graph.wait(lambda heard: heard['battery_state'].power_supply_status == charging)
     assert graph.heard['battery_state'].current > 0
+
+
+def test_power_and_energy_arrive_and_are_those_of_cells_half_full(graph):
+    graph.current = -3.0
+    graph.wait(lambda heard: np.isfinite(heard['power'].discharge_current).all())
+    power = graph.heard['power']
+    assert list(power.horizons) == [2.0, 10.0, 30.0, 600.0]
+    for current in (power.charge_current, power.discharge_current):
+        assert len(current) == 4 and (np.diff(current) <= 0).all() and current[-1] > 0
+    assert power.discharge_power[0] == pytest.approx(power.discharge_current[0] * 28, rel=0.1)
+    assert len(power.cell_discharge_current) == 4 * 16
+    graph.wait(lambda heard: np.isfinite(heard['energy'].time_to_empty))
+    energy = graph.heard['energy']
+    assert energy.power == pytest.approx(-6.0 * 8 * ocv(0.5), rel=0.05)
+    assert 0 < energy.energy_low < energy.energy < 0.6 * 6.0 * 8 * 3.6
+    assert energy.reserve == pytest.approx(0.1 * 6.0 * 8 * 3.6)
+    assert energy.energy_to_return_low == pytest.approx(energy.energy_low - energy.reserve)
+    assert 0 < energy.time_to_empty_low < energy.time_to_empty
+    assert math.isnan(energy.time_to_full) and energy.energy_to_full > 0
+
+
+def test_nothing_is_told_of_ageing_before_something_was_learnt(graph):
+    graph.wait(lambda heard: len(heard['health'].windows) == 16)
+    health = graph.heard['health']
+    assert list(health.windows) == list(health.edges) == [0] * 16
+    for unknown in (health.soh_cells, health.soh_sigma, health.resistance_ratio):
+        assert len(unknown) == 16 and np.isnan(unknown).all()
+    assert math.isnan(health.capacity) and math.isnan(health.soh)
+
+
+def test_a_mission_can_be_planned_with_what_is_left(graph):
+    client = graph.peer.create_client(PlanEnergy, 'plan_energy')
+
+    def ask(power: float, energy: float):
+        future = client.call_async(PlanEnergy.Request(power=power, energy=energy))
+        graph.wait(lambda heard: future.done())
+        return future.result()
+
+    graph.wait(lambda heard: client.service_is_ready())
+    graph.wait(lambda heard: np.isfinite(heard['energy'].energy_low))
+    answer = ask(40.0, 5.0)
+    assert answer.known and answer.sufficient and answer.message == ''
+    assert answer.available_low < answer.available and answer.left_low > 0
+    too_much = ask(40.0, answer.available)
+    assert too_much.known and not too_much.sufficient and 'missing' in too_much.message
+    for power in (0.0, -5.0, math.nan):
+        assert not ask(power, 1.0).known
+    graph.silent = {'s1m1'}
+    graph.wait(lambda heard: np.isnan(heard['cells/state'].soc[:4]).all())
+    graph.wait(lambda heard: np.isnan(heard['energy'].energy))
+    assert not ask(40.0, 5.0).sufficient
 
 
 def test_a_module_missing_from_the_start_is_nan_and_the_rest_goes_on(graph):
