@@ -25,6 +25,7 @@ from .filter_options import FilterOptions
 SIGMA_MAX = 12**-0.5  # of a value that may be anywhere in 0..1
 STATES = 6
 CHARGED = 0.9  # SOC above which a cell has most likely been charged last
+DISCHARGED = -0.5  # hysteresis state of one that was not
 RESISTANCE_RANGE = (-0.8, 5.0)  # of the state: more or less is no cell
 _SOC, _V1, _V2, _BIAS, _OFFSET, _RESISTANCE = range(STATES)
 _TINY = 1e-12
@@ -148,29 +149,39 @@ class CellFilter:
         self.soc[where] = soc[where]
         self.v1[where] = np.broadcast_to(v1, soc.shape)[where]
         self.v2[where] = np.broadcast_to(v2, soc.shape)[where]
-        self.hysteresis[where] = np.where(soc > CHARGED, 1.0, 0.0)[where]  # full: by a charge
         self._drift[where] = 0.0
         # What flowed before is not known: something may be left in the RC pairs.
         z = self._tables.impedance(np.clip(self.soc, 0, 1), np.full(len(self.soc), REFERENCE))
         past = options.past_current * self._one_c
-        # Which way the cell came here is not known: the OCV may be on either side.
-        offset = np.hypot(self._offset_size(), self._tables.hysteresis(self.soc))
         sizes = np.stack(
             [
                 np.broadcast_to(sigma, soc.shape),
                 np.hypot(z.r1 * past, 1e-3),
                 np.hypot(z.r2 * past, 1e-3),
                 self._bias_size,
-                offset,
+                self._offset_size(),
                 np.full(len(soc), options.resistance_error),
             ]
         )
         self.covariance[:, :, where] = 0.0
         for k in range(STATES):
             self.covariance[k, k][where] = np.square(sizes[k])[where]
+        self.forget_branch(where)
         self.started |= where
         self._gated[where] = 0.0
         self._seen[where] = np.nan
+
+    def forget_branch(self, where: np.ndarray) -> None:
+        """Take the columns `where`, a mask or indices, for cells of which no past is known.
+
+        A full cell has been charged; another one most often comes from a discharge, but may be
+        on the other branch of its OCV.
+        """
+        full = self.soc > CHARGED
+        self.hysteresis[where] = np.where(full, 1.0, DISCHARGED)[where]
+        either = np.where(full, 1.0, 1.0 + DISCHARGED) * self._tables.hysteresis(self.soc)
+        size = np.hypot(self._offset_size(), either)
+        self.covariance[_OFFSET, _OFFSET][where] = np.square(size)[where]
 
     def step(
         self,

@@ -17,8 +17,10 @@ from .ecm import CellTables
 from .ekf import SIGMA_MAX, CellFilter
 from .filter_options import FilterOptions
 
-COLUMNS = 12  # hypotheses that a wide one is split into, evenly over the SOC
-NARROW = 0.045  # sigma of each of them
+COLUMNS = 20  # hypotheses that a wide one is split into
+APART = 0.08  # SOC between two of them where the OCV is flat
+STEEP = 0.15  # V between two of them where it is steep
+OVERLAP = 0.55  # sigma of each, of the way to the next
 IMPROBABLE = 5e-4  # weight below which one is dropped
 ALIKE = 0.05  # what merging two may cost, after Runnalls (2007), of the SOC alone
 WITHIN = 0.95  # of the weights is within 2 sigma
@@ -49,6 +51,7 @@ class HypothesisFilter:
         self.columns = CellFilter(tables, cells, capacity, current_offset, options)
         self.options = self.columns.options
         self.cells = cells
+        self._centres, self._sigmas = places(tables)
         self.started = np.zeros(cells, dtype=bool)
         self._unify()
         self._publish()
@@ -117,6 +120,7 @@ class HypothesisFilter:
         new, cell = self._split(np.zeros(self.cells, dtype=bool))
         if len(new):
             # Nothing is known but the voltage: each is as probable as it explains that.
+            columns.forget_branch(new)
             first = np.unique(o, return_index=True)[1]
             ocv, error, celsius = (x[first][cell] for x in (ocv, error, temperature[o]))
             self.weight[new] = columns.likelihood(new, ocv, error, celsius)
@@ -147,7 +151,8 @@ class HypothesisFilter:
         right = options.said_right
         self.weight[where[self.owner]] = right
         self.weight[new] = 1.0 - right
-        self._split(np.zeros(self.cells, dtype=bool))
+        columns, _ = self._split(np.zeros(self.cells, dtype=bool))
+        self.columns.forget_branch(columns)
         self._normalise()
         self._publish()
 
@@ -305,15 +310,15 @@ class HypothesisFilter:
         kept = int(keep.sum())
         self._keep(np.r_[np.flatnonzero(keep), np.repeat(split, COLUMNS)])
         new = np.arange(kept, len(self.owner))
-        place = np.tile((np.arange(COLUMNS) + 0.5) / COLUMNS, len(split))
+        place, sigma = np.tile(self._centres, len(split)), np.tile(self._sigmas, len(split))
         p = columns.covariance[:, :, new]
         variance = p[0, 0]
         off = place - columns.soc[new]
         # The other states go with the SOC as far as they are correlated with it.
         gain = p[0] / variance
         columns.state[:, new] += gain * off
-        columns.covariance[:, :, new] = p + gain[:, None] * gain[None] * (NARROW**2 - variance)
-        share = np.exp(-0.5 * off**2 / variance).reshape(-1, COLUMNS)
+        columns.covariance[:, :, new] = p + gain[:, None] * gain[None] * (sigma**2 - variance)
+        share = (np.exp(-0.5 * off**2 / variance) * sigma).reshape(-1, COLUMNS)
         self.weight[new] *= (share / share.sum(axis=1, keepdims=True)).ravel()
         return new, self.owner[new]
 
@@ -325,3 +330,14 @@ class HypothesisFilter:
         if not keep.all():
             self._keep(keep)
         self.weight = self.weight / self._sums(self.weight)[self.owner]
+
+
+def places(tables: CellTables) -> tuple[FloatArray, FloatArray]:
+    """Return SOC and sigma of the hypotheses that a wide one is split into.
+
+    They are narrow where the OCV is steep, so that it is a straight line within each.
+    """
+    soc = np.linspace(0.0, 1.0, 1001)
+    way = soc / APART + (tables.ocv(soc)[0] - tables.ocv(np.zeros(1))[0]) / STEEP
+    edges = np.interp(np.linspace(0.0, way[-1], COLUMNS + 1), way, soc)
+    return 0.5 * (edges[1:] + edges[:-1]), OVERLAP * np.diff(edges)
