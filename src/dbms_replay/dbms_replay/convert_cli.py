@@ -10,7 +10,7 @@ import can
 
 from dbms_pack import Pack, PackError, load_pack
 
-from .convert import LOGS, ConvertError, Converter, frames_of, play
+from .convert import LOGS, Converter, ConvertError, frames_of, play
 
 
 def main(argv: Sequence[str] | None = None) -> int:

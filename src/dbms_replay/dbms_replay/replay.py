@@ -125,6 +125,7 @@ class Replay:
     def _end(self, session: Session, timeline: Timeline) -> None:
         outcome = self.outcome
         outcome.duration = timeline.now
+        outcome.notes += session.unconnected()
         for counter in (session.estimation.estimator.counters, session.guard.judge.refused):
             for what, count in counter.items():
                 outcome.problems[what] += count

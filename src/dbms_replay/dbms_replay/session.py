@@ -53,6 +53,7 @@ class Session:
         self._contactors = [ReplayedContactors() for _ in pack.strings]
         self._wishes = Wishes(len(pack.strings), states_recorded)
         self._answers: list[ContactorCommand] = []
+        self._refusals: dict[str, str] = {}  # by string, why it could not be connected at last
         self._seen: tuple[int, int] = (-1, -1)
         self._active: dict[Any, Event] = {}
         self._states: list[State] = [State.OPEN] * len(pack.strings)
@@ -126,6 +127,14 @@ class Session:
             # Multiples: sums would drift.
             self._due = self._begun + self._ticks * self._guard_period
 
+    def unconnected(self) -> list[str]:
+        """Say which strings were to be connected at the end and are not, and why."""
+        return [
+            f'not connected: {self._refusals.get(string.string.name, string.reason)}'
+            for index, string in enumerate(self.guard.strings)
+            if self._wishes.wanted(index) and string.state is not State.CONNECTED
+        ]
+
     # -- inside -------------------------------------------------------------------------------
 
     def _send(self, command: ContactorCommand) -> None:
@@ -148,7 +157,9 @@ class Session:
 
     def _command(self, kind: str, index: int, now: float) -> None:
         name = self.pack.strings[index].name
-        self.guard.command(kind, 'replay', 'as recorded', [name], now)
+        taken, answer = self.guard.command(kind, 'replay', 'as recorded', [name], now)
+        if kind == 'connect' and not taken:
+            self._refusals[name] = answer
 
     def _estimate(self, now: float) -> None:
         series = self.outcome.series

@@ -23,9 +23,15 @@ LEAF = DATA / 'leaf_module' / 'module123-irdischarge-65ah-1_0c.csv.gz'
 def csv(tmp_path_factory):
     path = tmp_path_factory.mktemp('csv') / 'cells.csv'
     time = np.arange(0.0, 6.0, 0.5)
-    rows = ['Time(s),Current(A),' + ','.join(f'Cell {n + 1}(V)' for n in range(6)) + ',T1(C)']
+    rows = [
+        'Time(s),Current(A),'
+        + ','.join(f'Cell {n + 1}(V)' for n in range(6))
+        + ',T1(C),T2(C),T3(C)'
+    ]
     rows += [
-        f'{t:.1f},-20,' + ','.join(f'{3.9 - 0.01 * t + 0.001 * n:.3f}' for n in range(6)) + ',25'
+        f'{t:.1f},-20,'
+        + ','.join(f'{3.9 - 0.01 * t + 0.001 * n:.3f}' for n in range(6))
+        + ',25,25,25'
         for t in time
     ]
     path.write_text('\n'.join(rows) + '\n')
@@ -77,6 +83,14 @@ def _broken(message):
         data=bytes([message.data[0] ^ 0xFF, *message.data[1:]]), is_extended_id=False,
     )  # fmt: skip
     return broken
+
+
+def test_a_sensor_that_is_not_there_is_named_as_what_keeps_it_open(tmp_path, csv):
+    text = csv.read_text().replace(',T3(C)', '').replace(',25,25,25', ',25,25')
+    (tmp_path / 'two.csv').write_text(text)
+    target = tmp_path / 'two.mcap'
+    assert main([str(tmp_path / 'two.csv'), '--pack', 'leaf_module', '-o', str(target)]) == 0
+    assert any('temperature sensor 3 of m1 not measured' in note for note in replay(target).notes)
 
 
 def test_what_the_driver_refuses_is_counted(tmp_path, csv, capsys):
