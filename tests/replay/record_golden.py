@@ -32,19 +32,19 @@ def record(name: str) -> Path:
     environ = {
         **os.environ, 'ROS_DOMAIN_ID': str(DOMAIN), 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
     }  # fmt: skip
-    scale = load_scenario(name).time_scale
+    scenario = load_scenario(name)
     with tempfile.TemporaryDirectory() as folder:
         bag = Path(folder) / 'bag'
         recorder = subprocess.Popen(
             [sys.executable, '-m', 'dbms_replay.record_cli', str(bag), '--namespace', NAMESPACE,
-             '--time-scale', f'{scale:g}'],
+             '--pack', str(scenario.pack.path), '--time-scale', f'{scenario.time_scale:g}'],
             env=environ, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
             recorder.stdout.readline()  # it listens
+            # Not by ./dbms scenario: that looks for a domain in which nobody is, nor a recorder.
             subprocess.run(
-                [sys.executable, '-m', 'dbms_bringup.cli', 'scenario', name,
-                 '--domain', str(DOMAIN), '--no-pictures', '--out', str(Path(folder) / 'out')],
+                [sys.executable, '-m', 'dbms_bringup.scenario_run', str(scenario.path), folder],
                 env=environ, check=True,
             )  # fmt: skip
         finally:

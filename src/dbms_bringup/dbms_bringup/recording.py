@@ -27,7 +27,8 @@ class Recording:
             return self
         command = [
             sys.executable, '-m', 'dbms_replay.record_cli', str(plan.record),
-            '--namespace', plan.namespace, '--time-scale', f'{plan.options.time_scale:g}',
+            '--namespace', plan.namespace, '--pack', str(plan.pack.path),
+            '--time-scale', f'{plan.options.time_scale:g}',
         ]  # fmt: skip
         self._log.mkdir(parents=True, exist_ok=True)
         with (self._log / 'record.log').open('wb') as log:

@@ -214,8 +214,8 @@ def proposal(outcome: Outcome) -> str:
         or (event.kind != 'state' and event.level != 'MOL')
     ]
     numbers = []
-    for share in (0.25, 0.5, 0.75, 1.0):
-        at = round(_quiet(outcome, share * outcome.duration), 2)
+    times = {round(_quiet(outcome, k / 4 * outcome.duration), 2) for k in range(1, 5)}
+    for at in sorted(times):
         for name, tolerance in TOLERANCES.items():
             value = outcome.series.at(name, at)
             if np.isfinite(value):
@@ -227,10 +227,13 @@ def proposal(outcome: Outcome) -> str:
 
 
 def _quiet(outcome: Outcome, time: float) -> float:
-    """Return the middle between the events before and after a time."""
+    """Return a time near `time` that is not near an event: the middle between two at worst."""
     before = max((e.time for e in outcome.events if e.time <= time), default=0.0)
     after = min((e.time for e in outcome.events if e.time > time), default=outcome.duration)
-    return (before + after) / 2
+    calm = 2 * WINDOW
+    if after - before < 2 * calm:
+        return (before + after) / 2
+    return min(max(time, before + calm), after - calm)
 
 
 def _flow(one: Mapping[str, Any]) -> str:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from dbms_pack import Pack, PackError, load_pack
+
 from .bag_writer import BagWriter
 from .bags import BagError, recover
 from .recorder import Bounds, Recorder
@@ -28,18 +30,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     bounds = Bounds(
         value.max_size, value.max_time, value.file_size, value.file_time, value.before, value.after
     )
+    custom = {'dbms_time_scale': f'{value.time_scale:g}'}
     try:
-        writer = BagWriter(directory, {'dbms_time_scale': f'{value.time_scale:g}'})
+        pack = load_pack(value.pack) if value.pack else None
+        if pack is not None:
+            custom['dbms_pack'] = pack.name
+        writer = BagWriter(directory, custom)
+    except PackError as error:
+        print(f'dbms record: {error}', file=sys.stderr)
+        return 2
     except OSError as error:
         print(f'dbms record: {error.filename}: {error.strerror}', file=sys.stderr)
         return 1
     if value.domain is not None:
         os.environ['ROS_DOMAIN_ID'] = str(value.domain)
-    return _record(writer, bounds, value.namespace, value.duration)
+    return _record(writer, bounds, value.namespace, value.duration, pack)
 
 
 def _record(
-    writer: BagWriter, bounds: Bounds, namespaces: list[str], duration: float | None
+    writer: BagWriter,
+    bounds: Bounds,
+    namespaces: list[str],
+    duration: float | None,
+    pack: Pack | None,
 ) -> int:
     import rclpy  # only now: --help needs no ROS
     from rclpy.signals import SignalHandlerOptions
@@ -47,6 +60,7 @@ def _record(
     from dbms_node.clocks import steady_now
     from dbms_node.runtime import make_executor, run_nodes
 
+    from .battery_topics import battery_topics
     from .record_node import RecordNode
 
     stop = threading.Event()
@@ -54,7 +68,9 @@ def _record(
         signal.signal(number, lambda *_: stop.set())
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
-        node = RecordNode(Recorder(writer, bounds, steady_now()), namespaces)
+        place = namespaces[0] if namespaces else 'battery'
+        expected = battery_topics(pack, place) if pack is not None else None
+        node = RecordNode(Recorder(writer, bounds, steady_now()), namespaces, expected)
         if duration is not None:
             timer = threading.Timer(duration, stop.set)
             timer.daemon = True
@@ -96,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add = words.add_argument
     add('directory', nargs='?', type=Path, metavar='DIR', help='default: dbms_<date>_<time>')
     add('--namespace', action='append', default=[], help='of a pack; default: every pack')
+    add('--pack', metavar='FILE', help='of the first namespace: listens before it starts')
     add('--duration', type=seconds, metavar='S', help='end after this time')
     add('--max-size', type=size, default='2G', metavar='N', help='of all files (default 2G)')
     add('--max-time', type=seconds, default='0', metavar='S', help='older files go; 0: none')

@@ -3,12 +3,13 @@
 
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from dbms_msgs.msg import Fault, Faults
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 
@@ -27,7 +28,14 @@ DIAGNOSTICS = '/diagnostics'
 class RecordNode(Node):
     """Records the topics of the namespaces named; none named: those of every battery it sees."""
 
-    def __init__(self, recorder: Recorder, namespaces: list[str], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        namespaces: list[str],
+        expected: Mapping[str, tuple[type, QoSProfile]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Listen to the topics `expected` from the start: not even their first message is lost."""
         super().__init__('dbms_record', **kwargs)
         self._recorder: Recorder | None = recorder
         self._namespaces = [f'/{name.strip("/")}' for name in namespaces]
@@ -35,6 +43,8 @@ class RecordNode(Node):
         self._refused: set[str] = set()
         self._standing: dict[str, set[tuple[Any, ...]]] = {}  # MSL faults per topic
         self.messages = 0
+        for name, (kind, profile) in (expected or {}).items():
+            self._listen(name, kind, [profile])
         self._look()
         steady_timer(self, LOOK_PERIOD, self._look)
         steady_timer(self, TICK, self._tick)
@@ -74,13 +84,15 @@ class RecordNode(Node):
         try:
             if len(types) > 1:
                 raise LookupError(f'it has more than one type: {", ".join(types)}')
-            kind = _message_type(types[0])
-            schema = installed(types[0])
+            self._listen(name, _message_type(types[0]), offered)
         except LookupError as error:
             self._refused.add(name)
             self.get_logger().warning(f'{name} is not recorded: {error}')
-            return
+
+    def _listen(self, name: str, kind: Any, offered: list[QoSProfile]) -> None:
         assert self._recorder is not None
+        package, group = kind.__module__.split('.')[:2]
+        schema = installed(f'{package}/{group}/{kind.__name__}')
         number = self._recorder.writer.add_topic(Topic(name, schema, qos_text(offered[:1])))
         told = self._on_faults if kind is Faults else None
         self._topics[name] = self.create_subscription(
