@@ -204,7 +204,7 @@ class CellFilter:
         dt = np.where(moving, dt, 0.0)
         celsius = _celsius(temperature)
         z = self._tables.impedance(self.soc, celsius)
-        # What of capacity and error depends on temperature alone:
+        # What of capacity and error depends on the place of the cell:
         share = np.broadcast_to(self._tables.capacity(celsius), dt.shape)
         self._charge_of_full = 3600.0 * self._one_c * share
         self._model_error = self._tables.model_error(celsius, self.options.model_error, self.soc)
