@@ -53,14 +53,15 @@ class PackEstimator:
         count = len(modules)
         self.voltages = np.full(pack.cells, np.nan)  # V, as last scanned
         self.temperatures = np.full(pack.temperatures, np.nan)  # degC, as last scanned
-        self._stamps = np.full(count, np.nan)
+        self.stamps = np.full(count, np.nan)  # s, of the last scan of each module
         self._arrivals = np.full(count, -np.inf)
-        self._news = np.zeros(count, dtype=bool)
+        self.news = np.zeros(count, dtype=bool)  # modules that sent a scan since the last tick
         self._module_of_cell = np.repeat(np.arange(count), [m.cells for m in modules])
         self._sensor_of_cell = _sensors_of_cells(modules)
         self._stepped_stamps = np.full(count, np.nan)  # s, of the scan last gone into the filter
         self._stepped_charge = np.full(count, np.nan)  # As, of its string up to that scan
         self._stepped_blind = np.full(count, np.nan)  # s
+        self._stepped_current = np.full(count, np.nan)  # A
         self._period = np.array([m.period for m in modules])
         capacity = pack.string_capacity
         self._strings = [
@@ -71,7 +72,7 @@ class PackEstimator:
         offsets = [
             np.full(s.cells, OFFSET_PER_RANGE * s.current_sensor.range) for s in pack.strings
         ]
-        tables = CellTables(pack.cell, pack.parallel)
+        tables = self.tables = CellTables(pack.cell, pack.parallel)
         self.filter = HypothesisFilter(
             tables, pack.cells, capacity, np.concatenate(offsets), options
         )
@@ -95,7 +96,7 @@ class PackEstimator:
         if not np.isfinite(stamp):
             self.counters['scans without stamp'] += 1
             return False
-        last = self._stamps[module]
+        last = self.stamps[module]
         if last - STEPPED <= stamp <= last:
             self.counters['scans out of order'] += 1
             return False
@@ -103,9 +104,9 @@ class PackEstimator:
             self.counters['clock steps'] += 1
             # The scan before was one period ago on the new clock: nothing else is known.
             self._stepped_stamps[module] = stamp - self._period[module]
-        self._stamps[module] = stamp
+        self.stamps[module] = stamp
         self._arrivals[module] = arrival
-        self._news[module] = True
+        self.news[module] = True
         self.voltages[place.cell_slice] = voltages
         self.temperatures[place.temperature_slice] = temperatures
         return True
@@ -123,12 +124,12 @@ class PackEstimator:
 
     def tick(self) -> None:
         """Advance the cells of all modules that sent a scan since the last tick."""
-        if not self._news.any():
+        if not self.news.any():
             return
         elapsed, charge, blind, current = self._since_last_scan()
         cells = self._module_of_cell
-        news = self._news[cells]
-        voltage = np.where(news, self._plausible_voltages(), np.nan)
+        news = self.news[cells]
+        voltage = np.where(news, self.plausible_voltages(), np.nan)
         temperature = self.cell_temperatures()
         dt, charge, blind, current = (x[cells] for x in (elapsed, charge, blind, current))
         lost = news & self.filter.started & (blind > RESTART)
@@ -147,7 +148,7 @@ class PackEstimator:
             self.health.tick(
                 dt, charge, blind, voltage, current, temperature, soc, self.filter.sigma
             )
-        self._news[:] = False
+        self.news[:] = False
 
     def begin(self, where: np.ndarray, soc: FloatArray, sigma: FloatArray) -> None:
         """Start the cells `where` (a mask) from an SOC that is known with `sigma`."""
@@ -158,6 +159,40 @@ class PackEstimator:
         """Start the cells `where` (a mask) from an SOC that was said, and may be wrong."""
         self.filter.believe(where, soc)
         self.coulomb.start(where, soc)
+
+    def resume(
+        self,
+        where: np.ndarray,
+        state: FloatArray,
+        covariance: FloatArray,
+        hysteresis: FloatArray,
+    ) -> None:
+        """Go on with the cells `where` (a mask) from a state (6, n) of the filter."""
+        if not where.any():
+            return
+        self.filter.reset(where, state[0], np.sqrt(covariance[0, 0]))
+        columns = self.filter.columns
+        mine = where[self.filter.owner]
+        cell = self.filter.owner[mine]
+        columns.state[:, mine] = state[:, cell]
+        columns.covariance[:, :, mine] = covariance[:, :, cell]
+        columns.hysteresis[mine] = hysteresis[cell]
+        self.coulomb.start(where, state[0])
+
+    def forget(self, where: np.ndarray) -> None:
+        """Forget all about the cells `where` (a mask): they are others now."""
+        self.filter.started[where] = False
+        self.coulomb.soc[where] = np.nan
+        self.health.forget(where)
+
+    def cell_stamps(self) -> FloatArray:
+        """Return the stamp in s of the last scan of each cell, NaN if there was none."""
+        return self.stamps[self._module_of_cell]
+
+    def cell_currents(self, at_scan: bool = False) -> FloatArray:
+        """Return the current in A through each cell at the last tick, or at its last scan."""
+        current = self._charge_at_stamps()[2] if at_scan else self._stepped_current
+        return current[self._module_of_cell]
 
     def fresh_modules(self, now: float) -> np.ndarray:
         """Return a mask of the modules heard of within the pack's timeout; now on their clock."""
@@ -192,7 +227,8 @@ class PackEstimator:
         counts = np.bincount(of_sensor[known], minlength=len(modules))
         return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
-    def _plausible_voltages(self) -> FloatArray:
+    def plausible_voltages(self) -> FloatArray:
+        """Return the voltages last scanned in V, NaN where no cell can have that."""
         cell = self.pack.cell
         low, high = cell.voltage_min - VOLTAGE_MARGIN, cell.voltage_max + VOLTAGE_MARGIN
         plausible = (self.voltages >= low) & (self.voltages <= high)
@@ -203,24 +239,25 @@ class PackEstimator:
 
         In battery time; 0 for a module without a new scan or on its first.
         """
-        news = self._news
-        elapsed = np.where(news, self._stamps - self._stepped_stamps, 0.0)
+        news = self.news
+        elapsed = np.where(news, self.stamps - self._stepped_stamps, 0.0)
         elapsed = np.nan_to_num(elapsed, nan=0.0)
         charge, blind, current = self._charge_at_stamps()
         known = news & np.isfinite(charge) & np.isfinite(self._stepped_charge)
         gained = np.where(known, charge - self._stepped_charge, 0.0)
         lost = np.where(known, blind - self._stepped_blind, elapsed)
         lost = np.clip(lost, 0.0, elapsed)
-        self._stepped_stamps[news] = self._stamps[news]
+        self._stepped_stamps[news] = self.stamps[news]
         self._stepped_charge[news] = charge[news]
         self._stepped_blind[news] = blind[news]
+        self._stepped_current[news] = current[news]
         scale = self.time_scale
         return elapsed * scale, gained * scale, lost * scale, current
 
     def _charge_at_stamps(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        charge, blind, current = (np.full(len(self._stamps), np.nan) for _ in range(3))
+        charge, blind, current = (np.full(len(self.stamps), np.nan) for _ in range(3))
         for string, modules in zip(self._strings, self.modules_of_string, strict=True):
-            reading = string.at(self._stamps[modules])
+            reading = string.at(self.stamps[modules])
             if reading is not None:
                 charge[modules], blind[modules], current[modules] = reading
         return charge, blind, current
