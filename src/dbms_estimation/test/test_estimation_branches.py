@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hysteresis, entropic and polarisation of a made-up LFP cell are told apart and found again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,13 @@ import pytest
 
 from dbms_estimation.identification.circuit import filtered
 from dbms_estimation.identification.hysteresis import play
-from dbms_estimation.identification.identify import identify
-from dbms_estimation.identification.laboratory import Layout, Measurement
+from dbms_estimation.identification.identify import discharge_of, identify
+from dbms_estimation.identification.laboratory import (
+    LaboratoryError,
+    Layout,
+    Measurement,
+    read_layout,
+)
 from dbms_estimation.identification.model_error import LEAST_ERROR, ZONES
 from dbms_estimation.identification.ocv import from_measurements, slow_legs
 
@@ -105,3 +111,29 @@ def test_the_error_grows_where_nothing_was_measured(found):
     half = list(ZONES).index(0.5)
     assert errors.by_soc[-1, half] == LEAST_ERROR  # the ends are no matter of the middle
     assert errors.by_soc[-1, 0] > LEAST_ERROR
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        'hysteresis_soc: 0',
+        'hysteresis_soc: wide',
+        'activation: -1',
+        'entropic: 0.0001',
+        'entropic: {soc: [0, 1]}',
+        'entropic: {soc: [0, 1], voltage: [0.0001]}',
+        'entropic: {soc: [0, x], voltage: [0, 0]}',
+    ],
+)
+def test_a_layout_that_cannot_be_is_refused(tmp_path, line):
+    path = tmp_path / 'layout.yaml'
+    path.write_text(f'columns: {{time: t}}\ncell: {{}}\n{line}\n')
+    with pytest.raises(LaboratoryError, match=line.split(':')[0]):
+        read_layout(path)
+
+
+def test_a_file_that_tells_its_soc_keeps_the_charge_at_its_end():
+    m = leg(25.0, -1)
+    back = replace(m, charge=np.r_[m.charge[:450], m.charge[449::-1]], begins=0.9)
+    assert len(discharge_of(back).time) == 900
+    assert len(discharge_of(replace(back, begins=np.nan)).time) == 450

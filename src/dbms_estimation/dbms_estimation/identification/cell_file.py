@@ -34,6 +34,9 @@ def cell_text(name: str, layout: Layout, found: Identified) -> str:
         _row('  voltage: ', voltage, 5),
     ]
     entropic, gap = found.fit.entropic(), found.fit.gap()
+    if layout.entropic:
+        known = layout.entropic
+        entropic = np.interp(found.ocv.soc, known['soc'], known['voltage'])
     if len(entropic):
         lines.append(_row('  entropic: ', entropic, 6))
     if found.capacities:

@@ -64,6 +64,7 @@ class CircuitFit:
     taus: tuple[float, float] = TAUS
     saturation: float = np.inf  # V
     hysteresis_soc: float = 0.05
+    activation: float = ARRHENIUS
     branches: Branches | None = None
     solution: FloatArray = field(init=False)
 
@@ -148,7 +149,8 @@ class CircuitFit:
     def _along_temperature(self, temperature: FloatArray) -> FloatArray:
         nodes = self.temperatures
         kelvin = np.clip(temperature, COLDEST, nodes[-1] + 10.0)[:, None] + 273.15
-        return hats(temperature, nodes) * np.exp(ARRHENIUS * (1 / kelvin - 1 / (nodes + 273.15)))
+        colder = 1 / kelvin - 1 / (nodes + 273.15)
+        return hats(temperature, nodes) * np.exp(self.activation * colder)
 
     def _design(
         self, m: Measurement, soc: FloatArray, begin: float
@@ -210,7 +212,7 @@ class CircuitFit:
         They tell the sum of the resistances; what is more than expected is slow.
         """
         cold, warm = self.temperatures[:2] + 273.15
-        rise = np.array([1.0, -np.exp(ARRHENIUS * (1 / cold - 1 / warm))])
+        rise = np.array([1.0, -np.exp(self.activation * (1 / cold - 1 / warm))])
         count = len(SOCS)
         for pair in range(2):
             for node in range(count):

@@ -58,7 +58,14 @@ def identify(
     branches = Branches(tuple(legs)) if legs or layout.ocv_by_temperature else None
     taus = (float(layout.time_constants[0]), float(layout.time_constants[1]))
     fit = CircuitFit(
-        ocv, ocv.capacity, np.array(places), taus, layout.saturation, branches=branches
+        ocv,
+        ocv.capacity,
+        np.array(places),
+        taus,
+        saturation=layout.saturation,
+        hysteresis_soc=layout.hysteresis_soc,
+        activation=layout.activation,
+        branches=branches,
     )
     socs = [soc_of(m, ocv, capacities) for m in files]
     for m, soc in zip(files, socs, strict=True):
@@ -70,7 +77,7 @@ def identify(
         residuals.append(Residual(m, soc, error, weight))
     rows = np.unique(np.r_[places, np.arange(COLDEST, places[-1] + 0.1, _STEP)])
     nearest = [_nearest(places, rounded(r.measurement)) for r in residuals]
-    errors = error_table(residuals, nearest)
+    errors = error_table(residuals, nearest, layout.activation)
     tables = np.clip(fit.tables(rows), 1e-5, MOST)
     voltage = fit.corrected_ocv()
     return Identified(ocv, voltage, fit, rows, tables, capacities, errors, tuple(residuals))
@@ -86,7 +93,12 @@ def rounded(m: Measurement) -> float:
 
 
 def discharge_of(m: Measurement) -> Measurement:
-    """Return the rows up to where the counter is reset, and no charge that ends the file."""
+    """Return the rows up to where the counter is reset, and no charge that ends the file.
+
+    A file that tells its SOC is taken as it is.
+    """
+    if np.isfinite(m.begins):
+        return m
     rate = np.abs(np.diff(m.charge)) * 3600.0 / np.maximum(np.diff(m.time), 1.0)
     resets = np.flatnonzero(rate > 3.0 * np.abs(m.current).max() + 1.0)
     m = m.rows(slice(0, int(resets[0]) + 1)) if len(resets) else m

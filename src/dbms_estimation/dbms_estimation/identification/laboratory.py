@@ -41,6 +41,10 @@ class Layout:
     saturation: float = math.inf  # V, at which the voltage of R0 bends
     time_constants: Sequence[float] = (40.0, 1200.0)  # s, of the RC pairs, the faster first
     ocv_by_temperature: bool = False  # find how OCV and hysteresis go with it from the rests
+    hysteresis_soc: float = 0.05  # SOC that takes the hysteresis from the middle to an edge
+    activation: float = 3500.0  # K, of the resistances: how they go with temperature unmeasured
+    # soc [1], voltage [V/K]: how the OCV goes with temperature, where one does not tell it
+    entropic: Mapping[str, Sequence[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,16 @@ def _check_circuit(layout: Layout) -> None:
         raise LaboratoryError(
             f'{layout.path}: saturation: {layout.saturation!r}; at least 0.01 V, or left out'
         )
+    for name, least, most in (('hysteresis_soc', 0.001, 1.0), ('activation', 0.0, 20000.0)):
+        value = getattr(layout, name)
+        if not is_number(value) or not least <= value <= most:
+            raise LaboratoryError(f'{layout.path}: {name}: {value!r}; {least:g} to {most:g}')
+    table = layout.entropic
+    if table is not None:
+        rows = [table.get(name) for name in ('soc', 'voltage')] if isinstance(table, dict) else []
+        lengths = {len(row) if isinstance(row, list) else 0 for row in rows}
+        if len(lengths) != 1 or 0 in lengths or not all(map(is_number, sum(rows, []))):
+            raise LaboratoryError(f'{layout.path}: entropic: soc and voltage, lists of one length')
     taus = layout.time_constants
     if not (isinstance(taus, Sequence) and len(taus) == 2 and all(map(is_number, taus))):
         raise LaboratoryError(f'{layout.path}: time_constants: {taus!r}; two numbers in s')
