@@ -22,7 +22,8 @@ from .ecm import CellTables, Impedance
 
 DEPTH = 6  # readings: three before the step, three after it
 _FROM, _AFTER, _TO = 1, 3, 4  # those compared are in the middle of both
-_VOLTAGE, _CURRENT, _DROP, _CHARGE, _TIME = range(5)
+_FIELDS = 6  # V, A, V above the OCV, change of that with the ratio, As, s
+_VOLTAGE, _CURRENT, _DROP, _ANSWER, _CHARGE, _TIME = range(_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ class ResistanceOptions:
     slope_error: float = 0.5  # relative, of what the charge did to the OCV in between
     table_error: float = 0.05  # of the ratio, from one SOC of the table to another
     table_soc: float = 0.3  # change of SOC after which that error is another one
+    doubt: float = 0.05  # relative, by which sigma grows by a step that is not believed
     step: float = 0.05  # of the ratio, largest change by one pair unless sigma was wider
-    known: float = 0.1  # sigma of the ratio, relative, from which on it counts for `health`
+    known: float = 0.05  # sigma of the ratio, relative, from which on it counts for `health`
     cycles: float = 3.0  # full equivalent cycles over which `health` is the mean
     look_up: float = 10.0  # s, between look-ups of the impedance
 
@@ -71,7 +73,7 @@ class ResistanceFilter:
         self.edges = np.zeros(cells)
         self.seen = np.zeros(cells)
         self._pairs = np.zeros((2, cells))  # V, of the cell file's RC pairs
-        self._history = np.full((DEPTH, 5, cells), np.nan)
+        self._history = np.full((DEPTH, _FIELDS, cells), np.nan)
         self._time = 0.0
         self._looked_up = -np.inf
         self._z: Impedance | None = None
@@ -114,11 +116,15 @@ class ResistanceFilter:
         for v, r, tau in zip(self._pairs, (z.r1, z.r2), (z.tau1, z.tau2), strict=True):
             v += (r * mean - v) * (1 - np.exp(-dt / tau))
         self._forget(np.abs(charge) / (3600.0 * self._capacity))
-        ohmic = self._tables.drop(z.r0 * self.ratio, current)[0] / self.ratio
-        drop = ohmic + self._pairs.sum(axis=0)
+        ohmic, slope = self._tables.drop(z.r0 * self.ratio, current)
+        pairs = self._pairs.sum(axis=0)
+        drop = ohmic + self.ratio * pairs
+        answer = slope / self.ratio * current + pairs
         h = self._history
         before = h[-1]
-        row = np.stack([voltage, current, drop, before[_CHARGE] + charge, before[_TIME] + dt])
+        row = np.stack(
+            [voltage, current, drop, answer, before[_CHARGE] + charge, before[_TIME] + dt]
+        )
         row[_CHARGE:] = np.where(np.isnan(row[_CHARGE:]), 0.0, row[_CHARGE:])
         if news.all():
             h[:-1] = h[1:]
@@ -149,8 +155,10 @@ class ResistanceFilter:
     def _forget(self, moved: FloatArray) -> None:
         """Widen sigma by the SOC `moved`: there the tables are wrong in another way."""
         options = self.options
-        self.variance += options.table_error**2 * np.square(self.ratio) * moved / options.table_soc
-        np.minimum(self.variance, options.start_sigma**2 * self.ratio**2, out=self.variance)
+        size = np.square(self.ratio)
+        wider = self.variance + options.table_error**2 * size * moved / options.table_soc
+        most = np.maximum(options.start_sigma**2 * size, self.variance)
+        self.variance = np.minimum(wider, most)
         # A mean over all that was seen at first, over the last cycles later on.
         cycles = 0.5 * moved * (self.variance <= np.square(options.known * self.ratio))
         self.seen += cycles
@@ -160,7 +168,9 @@ class ResistanceFilter:
     def _learn(self, edge: np.ndarray, z: Impedance, shifted: FloatArray) -> None:
         options, h = self.options, self._history
         change = h[_TO] - h[_FROM]
-        x = change[_DROP]
+        change = np.where(edge, change, 0.0)  # what is not known stays in its cell
+        shifted = np.where(edge, shifted, 0.0)
+        x = change[_ANSWER]
         charged = self._slope * change[_CHARGE] / (3600.0 * self._capacity)
         y = change[_VOLTAGE] - charged
         pairs = self.ratio * (x - z.r0 * change[_CURRENT])
@@ -169,16 +179,20 @@ class ResistanceFilter:
         noise += np.square(self.ratio * z.r0 * shifted) + np.square(options.pair_error * pairs)
         noise += np.square(options.slope_error * charged)
         expected = np.square(x) * self.variance + noise
-        wrong = y - self.ratio * x
+        wrong = y - change[_DROP]
         believed = edge & (np.square(wrong) <= 16.0 * expected)
         doubted = edge & ~believed
         gain = np.where(believed, self.variance * x / expected, 0.0)
+        wrong = np.where(believed, wrong, 0.0)
+        # A larger change than is believed at once is a weaker gain, also for sigma.
         most = np.maximum(options.step, self.sigma)
-        moved = self.ratio + np.clip(gain * np.where(believed, wrong, 0.0), -most, most)
+        gain *= np.minimum(most / np.maximum(np.abs(gain * wrong), 1e-12), 1.0)
+        moved = self.ratio + gain * wrong
         self.ratio = np.clip(moved, options.lowest, options.highest)
-        self.variance *= 1 - gain * x
-        wider = np.square(self.sigma + 0.2 * options.table_error * self.ratio)
-        self.variance = np.where(doubted, wider, self.variance)
+        kept = np.square(1 - gain * x) * self.variance
+        self.variance = kept + np.square(gain) * np.where(believed, noise, 0.0)
+        wider = np.square(np.minimum(self.sigma + options.doubt * self.ratio, self.ratio))
+        self.variance = np.where(doubted, np.maximum(wider, self.variance), self.variance)
         self.health = np.where(self.seen > 0, self.health, self.ratio)
         self.edges += believed
 
