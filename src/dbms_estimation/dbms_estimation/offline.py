@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dbms_pack import Limits, LossRule
+from dbms_pack import Level, Limit, Limits, LossRule
 from dbms_pack.model import (
     CellModel,
     ContactorUnit,
@@ -97,6 +97,12 @@ def one_cell_pack(record: Record, cell: CellModel) -> Pack:
     precharge = Precharge(0.0, 0.0, 0.0, 0.0, 1, 0.0)
     unit = ContactorUnit('none', 0, 0.0, 0.0, 0.0, 0.0, 0.0, precharge)
     module = Module('cell', 'cell', 'none', 0, 1, 1, 0, 0, period)
-    limits = Limits({}, {}, {}, {}, {}, {}, {}, {}, {}, never, never, 0.0)
+    voltages = _at(cell.voltage_max), _at(cell.voltage_min)
+    currents = _at(sensor.range), _at(sensor.range)
+    limits = Limits(*voltages, {}, {}, {}, {}, *currents, {}, never, never, 0.0)
     string = String('cell', (module,), sensor, unit)
     return Pack('recording', '', cell, 1, {}, (string,), limits, Path(), '')
+
+
+def _at(value: float) -> dict[Level, Limit]:
+    return {Level.MOL: Limit(value, 0.0, 0.0, False)}
