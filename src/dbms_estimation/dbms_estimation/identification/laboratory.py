@@ -4,7 +4,7 @@
 import gzip
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,17 +107,23 @@ def _check_circuit(layout: Layout) -> None:
         value = getattr(layout, name)
         if not is_number(value) or not least <= value <= most:
             raise LaboratoryError(f'{layout.path}: {name}: {value!r}; {least:g} to {most:g}')
-    table = layout.entropic
-    if table is not None:
-        rows = [table.get(name) for name in ('soc', 'voltage')] if isinstance(table, dict) else []
-        lengths = {len(row) if isinstance(row, list) else 0 for row in rows}
-        if len(lengths) != 1 or 0 in lengths or not all(map(is_number, sum(rows, []))):
-            raise LaboratoryError(f'{layout.path}: entropic: soc and voltage, lists of one length')
+    _check_entropic(layout, is_number)
     taus = layout.time_constants
     if not (isinstance(taus, Sequence) and len(taus) == 2 and all(map(is_number, taus))):
         raise LaboratoryError(f'{layout.path}: time_constants: {taus!r}; two numbers in s')
     if not 0.0 < taus[0] < taus[1] < 1e6:
         raise LaboratoryError(f'{layout.path}: time_constants: {taus!r}; rising, in s')
+
+
+def _check_entropic(layout: Layout, is_number: Callable[[Any], bool]) -> None:
+    table: Any = layout.entropic
+    if table is None:
+        return
+    given = table if isinstance(table, dict) else {}
+    rows = [row for row in (given.get('soc'), given.get('voltage')) if isinstance(row, list)]
+    same = len(rows) == 2 and len(rows[0]) == len(rows[1]) > 0
+    if not same or not all(is_number(value) for row in rows for value in row):
+        raise LaboratoryError(f'{layout.path}: entropic: soc and voltage, lists of one length')
 
 
 def read_measurement(path: Path, layout: Layout) -> Measurement:
