@@ -84,7 +84,7 @@ def graph(pack: Pack, options: Options) -> list[NodeSpec]:
         ),
         NodeSpec(
             'dbms_estimation', 'estimation', 'dbms_estimation.estimation_node:EstimationNode',
-            'estimation', {**common, **scale}, essential=False,
+            'estimation', {**common, **scale, **_keeping(options)}, essential=False,
         ),
         NodeSpec(
             'dbms_protection', 'protection', 'dbms_protection.protection_node:ProtectionNode',
@@ -144,6 +144,11 @@ def _shared(pack: Pack, options: Options) -> tuple[dict[str, Any], dict[str, Any
         bus.update(bus_host=options.bus_host, bus_port=options.bus_port)
     common = {'pack': str(pack.path.absolute()), 'use_sim_time': options.use_sim_time}
     return common, bus, {'time_scale': float(options.time_scale)}
+
+
+def _keeping(options: Options) -> dict[str, Any]:
+    """Return where the state of the cells is kept: a simulated pack is another one each time."""
+    return {'state_file': 'none'} if options.simulate else {}
 
 
 def _simulator(name: str, parameters: dict[str, Any]) -> NodeSpec:

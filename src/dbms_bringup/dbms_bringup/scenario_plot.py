@@ -5,6 +5,7 @@ python -m dbms_bringup.scenario_plot DIRECTORY [FILE]
 """
 
 import csv
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -167,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not 1 <= len(words) <= 2:
         print('usage: python -m dbms_bringup.scenario_plot DIRECTORY [FILE]', file=sys.stderr)
         return 2
+    os.nice(5)  # runs go on beside it
     directory = Path(words[0])
     file = Path(words[1]) if len(words) > 1 else directory / 'run.png'
     draw(read(directory), directory.absolute().name, file)
