@@ -71,6 +71,7 @@ class Guard:
             for string, keeper in zip(pack.strings, self._keepers, strict=True)
         ]
         self.judge = Judge(pack, self.book, self.strings, self._trip, self._scale, now)
+        self._calculator.follow(self.judge.soa)
         for fault in list(self.book.active()):
             self.book.end(fault.name, fault.level, fault.place)
         self._queue: list[int] = []
@@ -335,5 +336,6 @@ class Guard:
                 f'string {string.string.name}: {string.reason}' for string in self.strings
             )
         return self._calculator.update(
-            self.judge.cells, self.judge.losses(), connected, why, elapsed
-        )
+            self.judge.cells, self.judge.losses(), connected, why, elapsed,
+            [string.data.reading(now).current for string in self.strings],
+        )  # fmt: skip

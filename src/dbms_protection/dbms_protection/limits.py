@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Power limits: what the pack allows a load or charger to do now, and what holds it back."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ import numpy.typing as npt
 from dbms_pack import Level, Limit, Pack
 
 from .measurements import CellData
+from .slopes import Resistances, Slope, TerminalVoltage
+from .soa import SafeOperatingArea
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -19,8 +22,6 @@ RAMP = 0.1  # 1/s: limits fall at once and come back by this share of nominal pe
 # wall time: the way from a measurement over the limits to the load takes wall time, and limits
 # that come back fully within it swing between all and nothing.
 FASTEST_RAMP = 0.8  # 1/s
-# Derating ends at this share of the way from RSL to MSL, so that nothing flows before MSL trips.
-ZERO_AT = 0.75
 # A step of time longer than this does not let limits leap up.
 LONGEST_STEP = 1.0
 
@@ -50,24 +51,6 @@ class Derating:
 NO_DERATING = Derating(1.0, '')
 
 
-class _Slope:
-    """Linear derating of one quantity between RSL and ZERO_AT on the way to MSL."""
-
-    def __init__(self, key: str, limits: Mapping[Level, Limit], cells: bool, high: bool) -> None:
-        self.name = key.upper()
-        self.cells = cells  # of cells, or of temperature sensors
-        self.high = high  # the highest value counts, or the lowest
-        rsl, msl = limits[Level.RSL].at, limits[Level.MSL].at
-        self._zero = rsl + ZERO_AT * (msl - rsl)
-        self._width = self._zero - rsl  # negative for an under-quantity
-
-    def factors(self, extremes: FloatArray) -> FloatArray:
-        """Return the factor of every module, shape (modules,); 0 where nothing was measured."""
-        with np.errstate(invalid='ignore'):
-            factors = (self._zero - extremes) / self._width
-        return np.clip(np.nan_to_num(factors, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
-
-
 class LimitCalculator:
     """Limits of a pack from its cells, losses and connected strings.
 
@@ -81,30 +64,31 @@ class LimitCalculator:
         self._ramp = min(RAMP * time_scale, FASTEST_RAMP)
         counts = [len(string.modules) for string in pack.strings]
         self._starts = np.cumsum([0, *counts[:-1]])
-
-        def slope(key: str, cells: bool, high: bool) -> _Slope:
-            return _Slope(key, getattr(limits, key), cells, high)
-
-        self._slopes = (
-            (  # charging
-                slope('cell_overvoltage', True, True),
-                slope('overtemperature_charge', False, True),
-                slope('undertemperature_charge', False, False),
-            ),
-            (  # discharging
-                slope('cell_undervoltage', True, False),
-                slope('overtemperature_discharge', False, True),
-                slope('undertemperature_discharge', False, False),
-            ),
-        )
+        self._owner = np.repeat(np.arange(len(counts)), counts)
         self._currents = (limits.overcurrent_charge, limits.overcurrent_discharge)
+        self._resistances = Resistances(pack)
+        self._voltages = (TerminalVoltage(pack, True), TerminalVoltage(pack, False))
         self._factors = np.zeros((2, len(pack.strings)))
         self._before: npt.NDArray[np.bool_] = np.zeros(
             len(pack.strings), dtype=bool
         )  # connected at the last update
-        cells = [string.cells for string in pack.strings]
-        self._charge_voltage = min(cells) * limits.cell_overvoltage[Level.MOL].at
-        self._discharge_voltage = max(cells) * limits.cell_undervoltage[Level.MOL].at
+        self.follow(SafeOperatingArea(pack))
+
+    def follow(self, area: SafeOperatingArea) -> None:
+        """Take the limits in force from the quantities that are judged by them."""
+        overvoltage, undervoltage = area.voltages
+        charge, discharge = (levels[Level.MOL].at for levels in self._currents)
+        self._area = area
+        self._slopes = (
+            (
+                Slope(overvoltage, True, charge),
+                *(Slope(quantity, False, 0.0) for quantity in area.charge_temperatures),
+            ),
+            (
+                Slope(undervoltage, True, discharge),
+                *(Slope(quantity, False, 0.0) for quantity in area.discharge_temperatures),
+            ),
+        )
 
     def update(
         self,
@@ -113,17 +97,23 @@ class LimitCalculator:
         connected: npt.NDArray[np.bool_],
         why_not: str,
         elapsed: float,
+        flowing: Sequence[float] = (),
     ) -> PowerLimits:
         """Return the limits, `elapsed` s after the last ones.
 
-        `losses` and `connected` are per string; `why_not` says why none is connected.
+        `losses`, `connected` and `flowing` (A, NaN not known) are per string; `why_not` says why
+        none is connected.
         """
         step = self._ramp * min(max(elapsed, 0.0), LONGEST_STEP)
+        per_string = np.array(flowing or [np.nan] * len(losses), dtype=np.float64)
+        ohms = self._resistances.of(data.temperature_low)
         currents: list[float] = []
         peaks: list[tuple[float, ...]] = []
         reasons: list[str] = []
         for way, slopes in enumerate(self._slopes):
-            target, modules = self._targets(slopes, data)
+            for slope in slopes:
+                slope.update(data, per_string[self._owner], ohms, elapsed)
+            target, places = self._targets(slopes)
             target = target * [loss.factor for loss in losses]
             # A string that just joins takes up its limits at once: nobody was using them.
             rising = np.where(self._before, self._factors[way] + step, 1.0)
@@ -134,23 +124,28 @@ class LimitCalculator:
                 weakest = int(np.argmin(np.where(connected, ramped, np.inf)))
                 factor, count = float(ramped[weakest]), int(connected.sum())
                 reason = self._reason(
-                    slopes, data, modules[weakest], losses[weakest], factor, target[weakest]
+                    slopes, data, places[weakest], losses[weakest], factor, target[weakest]
                 )
-            levels = self._currents[way]
+            levels, quiet = self._currents[way], self._no_peaks(way)
             currents.append(factor * count * levels[Level.MOL].at)
-            peaks.append(tuple(factor * count * _peak(levels, s) for s in HORIZONS))
+            peaks.append(
+                tuple(factor * count * _peak(levels, math.inf if quiet else s) for s in HORIZONS)
+            )
             reasons.append(reason)
         self._before = connected.copy()
+        charge, discharge = (voltage.update(data, elapsed) for voltage in self._voltages)
         return PowerLimits(
-            currents[0], currents[1], self._charge_voltage, self._discharge_voltage,
-            peaks[0], peaks[1], reasons[0], reasons[1],
-        )  # fmt: skip
+            currents[0], currents[1], charge, discharge, peaks[0], peaks[1], reasons[0], reasons[1]
+        )
 
-    def _targets(
-        self, slopes: Sequence[_Slope], data: CellData
-    ) -> tuple[FloatArray, list[tuple[int, int]]]:
+    def _no_peaks(self, way: int) -> bool:
+        """Tell whether a string is beyond the RSL of its current: then there are no peaks."""
+        quantity = self._area.currents[1 + way]
+        return bool(quantity.active[quantity.levels.index(Level.RSL)].any())
+
+    def _targets(self, slopes: Sequence[Slope]) -> tuple[FloatArray, list[tuple[int, int]]]:
         """Return per string the factor, and which slope and module hold it down."""
-        factors = np.array([slope.factors(_extremes(slope, data)) for slope in slopes])
+        factors = np.array([slope.factors for slope in slopes])
         worst = factors.min(axis=0)
         per_string = np.minimum.reduceat(worst, self._starts)
         where = []
@@ -161,7 +156,7 @@ class LimitCalculator:
 
     def _reason(
         self,
-        slopes: Sequence[_Slope],
+        slopes: Sequence[Slope],
         data: CellData,
         where: tuple[int, int],
         loss: Derating,
@@ -171,30 +166,13 @@ class LimitCalculator:
         if factor >= 1.0:
             return ''
         slope, module = slopes[where[0]], self._pack.modules[where[1]]
-        own = float(slope.factors(_extremes(slope, data)[where[1] : where[1] + 1])[0])
+        own = float(slope.factors[where[1]])
         if target < 1.0 and loss.factor <= own:
             return loss.reason
         if target < 1.0:
-            return f'{slope.name} RSL {module.name}{self._element(slope, data, where[1])}'
-        return f'coming back, {100 * RAMP:.0f} % per second'
-
-    def _element(self, slope: _Slope, data: CellData, index: int) -> str:
-        module = self._pack.modules[index]
-        values = (
-            data.voltages[module.cell_slice]
-            if slope.cells
-            else data.temperatures[module.temperature_slice]
-        )
-        if np.isnan(values).all():
-            return ' not measured'
-        element = int(np.nanargmax(values) if slope.high else np.nanargmin(values)) + 1
-        return f' {"cell" if slope.cells else "sensor"} {element}'
-
-
-def _extremes(slope: _Slope, data: CellData) -> FloatArray:
-    if slope.cells:
-        return data.voltage_high if slope.high else data.voltage_low
-    return data.temperature_high if slope.high else data.temperature_low
+            part = module.cell_slice if slope.cells else module.temperature_slice
+            return f'{slope.name} RSL {module.name}{slope.element(data, part)}'
+        return f'coming back, {100 * self._ramp:.0f} % per second'
 
 
 def _peak(levels: Mapping[Level, Limit], horizon: float) -> float:

@@ -156,8 +156,8 @@ def calculator_with(volts=3.7, degrees=25.0):
 CONNECTED = np.array([True])
 
 
-def limits_of(calculator, data, loss=NO_DERATING, elapsed=0.1, connected=CONNECTED):
-    return calculator.update(data, [loss], connected, 'nothing is connected', elapsed)
+def limits_of(calculator, data, loss=NO_DERATING, elapsed=0.1, connected=CONNECTED, flowing=0.0):
+    return calculator.update(data, [loss], connected, 'nothing is connected', elapsed, [flowing])
 
 
 def test_nothing_measured_allows_nothing():
@@ -179,14 +179,14 @@ def test_not_connected_allows_nothing_and_says_so():
     'volts, charge', [(4.17, 50.0), (4.18, 50.0), (4.195, 25.0), (4.21, 0.0), (4.3, 0.0)]
 )
 def test_charge_falls_between_rsl_and_three_quarters_to_msl(volts, charge):
-    limits = limits_of(*calculator_with(volts))
+    limits = limits_of(*calculator_with(volts), flowing=charge)
     assert limits.charge_current == pytest.approx(charge, abs=0.01)
     assert limits.discharge_current == 100.0
 
 
 @pytest.mark.parametrize('volts, discharge', [(2.8, 100.0), (2.6875, 50.0), (2.575, 0.0)])
 def test_discharge_falls_with_the_lowest_cell(volts, discharge):
-    limits = limits_of(*calculator_with(volts))
+    limits = limits_of(*calculator_with(volts), flowing=-discharge)
     assert limits.discharge_current == pytest.approx(discharge, abs=0.01)
 
 
@@ -212,8 +212,9 @@ def test_a_fast_simulation_gives_limits_back_no_faster_than_they_can_be_obeyed(s
 
 def test_the_loss_is_named_where_it_is_what_limits():
     calculator, data = calculator_with(4.195)
-    assert limits_of(calculator, data, Derating(0.3, 'LOST')).charge_limited_by == 'LOST'
-    limits = limits_of(calculator, data, Derating(0.9, 'LOST'))
+    loss = Derating(0.3, 'LOST')
+    assert limits_of(calculator, data, loss, flowing=25.0).charge_limited_by == 'LOST'
+    limits = limits_of(calculator, data, Derating(0.9, 'LOST'), flowing=25.0)
     assert limits.charge_limited_by == 'CELL_OVERVOLTAGE RSL a1 cell 1'
 
 
