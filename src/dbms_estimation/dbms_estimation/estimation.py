@@ -4,13 +4,16 @@
 The node and the replay of recordings are both thin shells around this.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from dbms_pack import Pack
+from dbms_pack.model import FloatArray
 
 from .battery_state import UNHEARD, BatteryView, StringReading
 from .energy import Plan, plan
 from .health import SIGMAS, PackEnergy, PackHealth, PackPower
+from .memory import Memory
 from .pack_estimator import PackEstimator
 
 NOT_A_CURRENT = 8 | 16  # dbms_msgs/StringMeasurement: STATUS_SENSOR_FAULT, STATUS_OVER_RANGE
@@ -40,7 +43,24 @@ class Estimation:
         self.estimator = estimator
         self.readings = [UNHEARD] * len(pack.strings)
         self.serials: list[int | None] = [None] * len(pack.modules)
+        self.memory = Memory(estimator)
         self._ticked = NAN
+
+    def on_scan(
+        self,
+        index: int,
+        stamp: float,
+        arrival: float,
+        voltages: Sequence[float] | FloatArray,
+        temperatures: Sequence[float] | FloatArray,
+        serial: int,
+    ) -> bool:
+        """Take a scan of the module of that index; return whether it was used."""
+        if not self.estimator.add_scan(index, stamp, arrival, voltages, temperatures):
+            return False
+        if self.memory.heard(index, self.serials[index], serial):
+            self.serials[index] = serial
+        return True
 
     def on_measurement(self, index: int, message: Measured, stamp: float, arrival: float) -> None:
         """Take the measurement of the string of that index."""
@@ -59,6 +79,7 @@ class Estimation:
 
     def tick(self, now: float) -> BatteryView:
         """Advance all cells and return what is known at `now`, on the clock of the arrivals."""
+        self.memory.recall(self.serials)
         self.estimator.tick()
         view = BatteryView(self.estimator, self.readings, self.serials, now)
         elapsed = (now - self._ticked) * self.estimator.time_scale

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node `estimation`: from module scans and string currents to cells/state and battery_state."""
 
+import os
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,7 @@ from dbms_node.runtime import run_node
 from dbms_pack import load_pack
 
 from .estimation import Estimation
+from .keeper import NOWHERE, Keeper, place
 from .messages import CellsStateWriter, HealthWriter, battery_state, plan_response
 from .pack_estimator import PackEstimator
 
@@ -72,6 +74,7 @@ class EstimationNode(Node):
         pack = self._pack = load_pack(name)
         self._estimator = PackEstimator(pack, time_scale=time_scale)
         self._estimation = Estimation(pack, self._estimator)
+        self._keeper = self._keep()
         self._newest = Time()
         self._reported = 0
         self._writer = CellsStateWriter(pack)
@@ -86,6 +89,29 @@ class EstimationNode(Node):
         self._subscribe()
         steady_timer(self, 1.0 / rate, self._tick)
         steady_timer(self, DIAGNOSTICS_PERIOD, self._diagnose)
+
+    def _keep(self) -> Keeper:
+        name = declare(
+            self,
+            'state_file',
+            '',
+            f"Where the state is kept over a restart; '': in the user's state folder; {NOWHERE}: "
+            'nowhere.',
+        )
+        period = declare(
+            self,
+            'state_period',
+            60.0,
+            'Time in s between two savings of the state.',
+            minimum=1.0,
+            maximum=86400.0,
+        )
+        path = place(name, self.get_namespace(), self._pack.name, os.environ)
+        return Keeper(self._estimation, path, period, self.get_logger().warning)
+
+    def close(self) -> None:
+        """Keep the last state."""
+        self._keeper.close()
 
     def _advertise_health(self, reserve: float) -> None:
         pack = self._pack
@@ -117,11 +143,15 @@ class EstimationNode(Node):
 
     def _on_scan(self, index: int, message: ModuleCells) -> None:
         stamp = message.header.stamp
-        used = self._estimator.add_scan(
-            index, stamp_seconds(stamp), steady_now(), message.voltages, message.temperatures
+        used = self._estimation.on_scan(
+            index,
+            stamp_seconds(stamp),
+            steady_now(),
+            message.voltages,
+            message.temperatures,
+            message.serial,
         )
         if used:
-            self._estimation.serials[index] = message.serial
             self._newest = stamp
 
     def _on_measurement(self, index: int, message: StringMeasurement) -> None:
@@ -167,9 +197,32 @@ class EstimationNode(Node):
         self._reported = refused
         status.values = [KeyValue(key=k, value=str(n)) for k, n in sorted(counters.items())]
         status.values.append(KeyValue(key='modules silent', value=' '.join(missing)))
-        message = DiagnosticArray(status=[status])
+        message = DiagnosticArray(status=[status, self._diagnose_state()])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+    def _diagnose_state(self) -> DiagnosticStatus:
+        memory, keeper, now = self._estimation.memory, self._keeper, steady_now()
+        keeper.look(now)
+        status = DiagnosticStatus(
+            name=f'{self.get_fully_qualified_name()}: state', hardware_id=self._pack.name
+        )
+        store = keeper.store
+        status.level, status.message = DiagnosticStatus.OK, 'state is kept'
+        if store is None:
+            status.message = 'state is not kept'
+        elif keeper.problem:
+            status.level, status.message = DiagnosticStatus.WARN, 'state cannot be kept'
+        if keeper.noteworthy(now):
+            status.level, status.message = DiagnosticStatus.WARN, 'not what was there before'
+        status.values = [
+            KeyValue(key='file', value=str(store.path) if store else ''),
+            KeyValue(key='saves', value=str(store.saves if store else 0)),
+            KeyValue(key='cells taken up', value=str(int(memory.restored.sum()))),
+            KeyValue(key='problem', value=keeper.problem),
+            KeyValue(key='events', value=' / '.join(memory.last_events)),
+        ]
+        return status
 
 
 def main(args: list[str] | None = None) -> int:

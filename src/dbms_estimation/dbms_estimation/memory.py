@@ -8,6 +8,7 @@ or discharged meanwhile. In both cases the voltage counts and not the memory, an
 """
 
 import math
+from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ LONGEST = 10 * 365 * 86400.0  # s, of an absence that is believed
 DOUBT = 4.0  # sigmas between memory and voltage
 APART = 0.05  # SOC by which another cell differs at least
 CHANGES = 10  # scans in a row with another serial number before another board is believed in
+LISTED = 8  # events in a report
 UPPER = np.triu_indices(STATES)
 _CELL = ('state', 'covariance', 'hysteresis', 'voltage', 'current')
 
@@ -81,20 +83,22 @@ def contents(record: Record) -> dict[str, FloatArray] | None:
 class Memory:
     """What was kept of the cells of a pack, and what became of it.
 
-    `events` holds a line for each thing worth telling; who tells it takes it out.
+    `events` holds a line for each thing worth telling; who tells it takes it out. `last_events`
+    holds the last LISTED of them, for a report of how it stands.
     """
 
     def __init__(self, estimator: PackEstimator, records: Iterable[Record] = ()) -> None:
         self._estimator = estimator
         self.pack = pack = estimator.pack
         self.events: list[str] = []
+        self.last_events: deque[str] = deque(maxlen=LISTED)
         self.restored = np.zeros(pack.cells, dtype=bool)
         self._asked = np.zeros(len(pack.modules), dtype=bool)
         self._other: list[tuple[int | None, int]] = [(None, 0)] * len(pack.modules)
         own = [record for record in records if record.pack == pack.name]
         whole = [record for record in own if not record.module]
         if whole and whole[0].layout != identity(pack):
-            self.events.append(
+            self._tell(
                 f'the state kept is of {whole[0].layout} cells, these are {identity(pack)}: '
                 'not used'
             )
@@ -307,6 +311,7 @@ class Memory:
     def _tell(self, line: str) -> None:
         if line not in self.events:
             self.events.append(line)
+            self.last_events.append(line)
 
 
 def _sane(name: str, value: FloatArray) -> bool:

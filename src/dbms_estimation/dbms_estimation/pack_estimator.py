@@ -62,6 +62,7 @@ class PackEstimator:
         self._stepped_charge = np.full(count, np.nan)  # As, of its string up to that scan
         self._stepped_blind = np.full(count, np.nan)  # s
         self._stepped_current = np.full(count, np.nan)  # A
+        self.rest = np.zeros(count)  # s of battery time without current, per module
         self._period = np.array([m.period for m in modules])
         capacity = pack.string_capacity
         self._strings = [
@@ -252,6 +253,8 @@ class PackEstimator:
         self._stepped_blind[news] = blind[news]
         self._stepped_current[news] = current[news]
         scale = self.time_scale
+        still = np.abs(current[news]) <= self.pack.limits.rest_current
+        self.rest[news] = np.where(still, self.rest[news] + elapsed[news] * scale, 0.0)
         return elapsed * scale, gained * scale, lost * scale, current
 
     def _charge_at_stamps(self) -> tuple[FloatArray, FloatArray, FloatArray]:

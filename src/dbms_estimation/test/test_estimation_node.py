@@ -43,7 +43,10 @@ class Graph:
         self.node = estimation_node.EstimationNode(
             context=self.context,
             namespace='/battery',
-            parameter_overrides=[Parameter('rate', value=20.0)],
+            parameter_overrides=[
+                Parameter('rate', value=20.0),
+                Parameter('state_file', value='none'),
+            ],
         )
         self.peer = rclpy.create_node('driver', context=self.context, namespace='/battery')
         self.scans = [
