@@ -54,8 +54,13 @@ def cycles_of(wanted: Sequence[str], seeds: int, blank: bool) -> dict[str, list[
     return found
 
 
-def run(cycles: dict[str, list[Cycle]], rivals: Sequence[str], options: dict) -> list:
-    """Run the project's filter and its rivals; return (cycle, estimates by name)."""
+def run(
+    cycles: dict[str, list[Cycle]], rivals: Sequence[str], options: dict, compare: bool
+) -> list:
+    """Run the project's filter and its rivals; return (cycle, estimates by name).
+
+    The rivals take minutes: unless they are to be compared, they run with the first seed only.
+    """
     results = []
     with Progress(console=Console(stderr=True), transient=True) as bar:
         for name, group in cycles.items():
@@ -70,7 +75,8 @@ def run(cycles: dict[str, list[Cycle]], rivals: Sequence[str], options: dict) ->
             for index, cycle in enumerate(group):
                 guesses: RESULTS = {label: runs[index] for label, runs in ours.items()}
                 for rival in rivals:
-                    guesses[rival] = RIVALS[rival](cycle, cell)
+                    if rival == 'counting' or compare or cycle.seed < 1:
+                        guesses[rival] = RIVALS[rival](cycle, cell)
                     bar.advance(task)
                 results.append((cycle, guesses))
     return results
@@ -112,7 +118,8 @@ def table_of_means(results: Sequence[Scored]) -> Table:
     for name in ('RMSE', 'MAE', 'max', 'never', '2 sigma', 'EKF', '2 sigma', 'counting'):
         table.add_column(name, justify='right')
     for (cell, degrees, condition), group in sorted(groups.items()):
-        mean = {name: _mean([scores[name] for scores in group]) for name in group[0]}
+        names = {name for scores in group for name in scores}
+        mean = {name: _mean([s[name] for s in group if name in s]) for name in names}
         s = mean['dbms']
         never = sum(scores['dbms'].nearest > 0.03 for scores in group)
         table.add_row(
@@ -203,7 +210,7 @@ def main() -> int:
     rivals = [*RIVALS] if arguments.compare else ['counting', 'plain EKF']
     if arguments.no_ekf:
         rivals = [name for name in rivals if name == 'counting']
-    results = run(cycles, rivals, options)
+    results = run(cycles, rivals, options, arguments.compare)
     scored = [
         (cycle, {name: score(cycle, guess) for name, guess in guesses.items()})
         for cycle, guesses in results

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOM = 25.0  # degC
 LEFT_OUT = 120.0  # s: a gap in which the logger of a pulse test left out a discharge
 FILLED = 60.0  # s between rows put there instead
+QUIET = 10.0  # s between the rows that are kept where neither current nor voltage changes
+UNCHANGED = (0.005, 0.0005)  # A, V
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Cycle:
     record: Record
     truth: FloatArray
     start: float
+    seed: int = 0
 
 
 def data_folder() -> Path:
@@ -85,7 +88,7 @@ def paths(wanted: str) -> Iterator[tuple[Kind, Path]]:
 def read(kind: Kind, path: Path, cell: CellModel) -> Cycle:
     """Read a file as it was measured: clean, from its true start."""
     layout = read_layout(ROOT / 'config' / 'laboratories' / f'{kind.cell}.yaml')
-    m = _to_reset(read_measurement(path, layout))
+    m = _thinned(_to_reset(read_measurement(path, layout)))
     if kind.room:
         m = replace(m, temperature=np.full(len(m.time), ROOM))
     found = re.search(kind.degrees, str(path))
@@ -107,6 +110,22 @@ def _to_reset(m: Measurement) -> Measurement:
     flowed = 0.5 * (m.current[1:] + m.current[:-1]) * np.diff(m.time) / 3600.0
     resets = np.flatnonzero((np.abs(counted - flowed) > 0.05) & (counted > 0.5))
     return m.rows(slice(0, resets[0] + 1)) if len(resets) else m
+
+
+def _thinned(m: Measurement) -> Measurement:
+    """Leave out rows of a rest, as loggers do: a pulse test rests for most of its day."""
+    kept, last = [], -1
+    amps, volts = UNCHANGED
+    time, current, voltage = m.time.tolist(), m.current.tolist(), m.voltage.tolist()
+    for k in range(len(time)):
+        changed = last < 0 or abs(current[k] - current[last]) > amps
+        changed = changed or abs(voltage[k] - voltage[last]) > volts
+        # The row before a change ends the rest.
+        changed = changed or (k + 1 < len(time) and abs(current[k + 1] - current[k]) > amps)
+        if changed or time[k] - time[last] >= QUIET:
+            kept.append(k)
+            last = k
+    return m.rows(np.array(kept))
 
 
 def _filled(m: Measurement, truth: FloatArray) -> tuple[Record, FloatArray]:
@@ -152,7 +171,8 @@ def perturbed(cycle: Cycle, cell: CellModel, seed: int) -> Cycle:
     start = truth[0] + wrong if 0 <= truth[0] + wrong <= 1 else truth[0] - wrong
     spoilt = Record(record.time[kept], current, voltage, temperature)
     start = float(np.clip(start, 0.0, 1.0))
-    return replace(cycle, condition='perturbed', record=spoilt, truth=truth, start=start)
+    changes = {'record': spoilt, 'truth': truth, 'start': start, 'seed': seed}
+    return replace(cycle, condition='perturbed', **changes)
 
 
 def without_temperature(cycle: Cycle) -> Cycle:

@@ -65,10 +65,26 @@ class StringCharge:
         self._count += 1
         return True
 
+    def silence(self, stamp: float) -> float:
+        """Return for how many s before `stamp` there has been no sample."""
+        return stamp - self._last[0] if self._count else np.inf
+
     def at(self, stamps: FloatArray) -> Charge | None:
         """Return charge, blind time and current at `stamps`; None before the first sample."""
         if not self._count:
             return None
+        last, charge, blind, current = self._last
+        if (stamps >= last).all():  # nothing to look up, as most often
+            ahead = stamps - last
+            known = ahead <= self.hold
+            held = np.minimum(ahead, self.hold)
+            beyond = np.where(known, 0.0, ahead)
+            return Charge(
+                charge + held * current, blind + beyond, np.where(known, current, np.nan)
+            )
+        return self._looked_up(stamps)
+
+    def _looked_up(self, stamps: FloatArray) -> Charge:
         times, charges, blinds, currents = self._history[:, : self._count]
         ahead = np.maximum(stamps - times[-1], 0.0)
         behind = np.maximum(times[0] - stamps, 0.0)

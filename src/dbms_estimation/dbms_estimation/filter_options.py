@@ -35,7 +35,7 @@ class FilterOptions:
     past_current: float = 0.5  # before the start, in units of capacity per hour
     start_voltage_error: float = 0.020  # V, what a cell at rest may be off its OCV
     start_sigma: float = 0.02  # smallest sigma of a start from OCV
-    said_sigma: float = 0.01  # of an SOC that was said, if it is right
+    said_sigma: float = 0.007  # of an SOC that was said, if it is right
     said_right: float = 0.52  # how probable that is
     said_wrong: float = 0.3  # sigma of it otherwise
     widest: float = 0.12  # sigma of the SOC above which one Gaussian becomes several
