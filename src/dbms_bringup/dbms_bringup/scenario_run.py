@@ -238,8 +238,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     path, directory, control = Path(words[0]), Path(words[1]), '--control' in words[2:]
     sys.setswitchinterval(SWITCH_INTERVAL)
-    with suppress(OSError):  # as a controller would have it; not everybody may
-        os.nice(-10)
+    with suppress(OSError, AttributeError):  # as a controller would have it; not everybody may
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     scenario = load_scenario(path)
     run = ScenarioRun(scenario, directory, control)
     verdicts = run.run()
