@@ -188,6 +188,7 @@ class ScenarioRun:
 
     def _follow(self) -> None:
         """Go through the timeline; the executor's thread judges what the topics tell meanwhile."""
+        self._starvation.look(steady_now(), time.process_time(), 0.0)
         # Cells have warmed or cooled while the graph came up, at a high time scale a lot.
         self._sim.with_world(lambda world: prepare(world, self._scenario))
         self._sim.with_world(lambda world: put_load(world, self._scenario.load))
