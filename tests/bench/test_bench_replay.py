@@ -16,5 +16,5 @@ def test_readers_and_replay_are_measured_on_the_same_recording(tmp_path, capsys)
 
 
 def test_a_missed_aim_is_an_error():
-    words = ['--minutes', '0.05', '--modules', '1', '--cells', '4', '--aim', '1e-9']
+    words = ['--minutes', '0.05', '--modules', '2', '--cells', '4', '--aim', '1e-9']
     assert replay.main(words) == 1

@@ -197,7 +197,8 @@ def _off(number: ExpectedNumber, value: float) -> Difference:
 
 WINDOW = 0.15  # s, to either side
 TELLING = ('CONNECTED', 'LEAVING', 'FAULTED', 'OPEN')  # states that an expectation is about
-TOLERANCES = {'soc': 0.02, 'soc_min': 0.02, 'charge_limit': 1.0, 'discharge_limit': 1.0}
+TOLERANCES = {'soc': 0.04, 'soc_min': 0.04, 'charge_limit': 1.0, 'discharge_limit': 1.0}
+SHARE = 0.3  # of a limit that is not 0: derating is a matter of taste, forbidding is not
 
 
 def proposal(outcome: Outcome) -> str:
@@ -219,7 +220,10 @@ def proposal(outcome: Outcome) -> str:
         for name, tolerance in TOLERANCES.items():
             value = outcome.series.at(name, at)
             if np.isfinite(value):
-                numbers.append({name: round(value, 4), 'at': at, 'tolerance': tolerance})
+                allowed = max(tolerance, SHARE * value if 'limit' in name else 0.0)
+                numbers.append(
+                    {name: round(value, 4), 'at': at, 'tolerance': round(allowed, 2)}
+                )
     lines = ['unexpected: RSL', 'events:', *(f'  - {_flow(one)}' for one in events)]
     if not events:
         lines[1] = 'events: []'
