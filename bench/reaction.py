@@ -204,7 +204,8 @@ def start_real(stack: ExitStack, pack_file: Path, port: int) -> None:
     log = pack_file.with_name
     start(stack, log('driver.log'), executable('dbms_drivers', 'driver'), *ros, *bus)
     guard = executable('dbms_protection', 'protection')
-    start(stack, log('protection.log'), guard, *ros, '-p', 'autostart:=true')
+    kept = ['-p', f'event_file:={log("events.sqlite")}']  # not that of a real pack
+    start(stack, log('protection.log'), guard, *ros, *kept, '-p', 'autostart:=true')
 
 
 def start_floor(stack: ExitStack, pack_file: Path, port: int) -> None:

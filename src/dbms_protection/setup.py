@@ -19,6 +19,9 @@ setup(
     description='The guard of the pack: safe operating area, faults, contactors, power limits.',
     license='Apache-2.0',
     entry_points={
-        'console_scripts': ['protection = dbms_protection.protection_node:main'],
+        'console_scripts': [
+            'protection = dbms_protection.protection_node:main',
+            'events = dbms_protection.events_cli:main',
+        ],
     },
 )

@@ -12,8 +12,8 @@ from .process import StepFailed, tail
 
 # Commands of dbms_bringup: they run in the environment, and print their own --help.
 SYSTEM_COMMANDS = (
-    'up', 'status', 'check', 'connect', 'disconnect', 'reset', 'bench', 'scenario',
-    'estimate', 'identify', 'hub', 'record', 'replay', 'convert',
+    'up', 'status', 'check', 'connect', 'disconnect', 'reset', 'events', 'bench',
+    'scenario', 'estimate', 'identify', 'hub', 'record', 'replay', 'convert',
 )  # fmt: skip
 
 HELP = """\
@@ -30,6 +30,7 @@ Run
   check                check pack files and configuration without starting anything
   connect, disconnect  close or open the contactors of the running system
   reset                clear latched faults whose cause is gone
+  events               faults, commands and contactor moves as protection has kept them
   record [DIR]         record a running system as a bag (MCAP); up --record DIR does it too
   replay BAG           a recording through estimation and protection, compared, repeatable
   convert FILE...      a bag of a CAN log or of a CSV file

@@ -57,6 +57,7 @@ COMMANDS: dict[str, Run] = {
     'record': _module('dbms_replay.record_cli'),
     'replay': _module('dbms_replay.replay_cli'),
     'convert': _module('dbms_replay.convert_cli'),
+    'events': _module('dbms_protection.events_cli'),
     'hub': _module('dbms_sim.socketcand_server'),
     'scenario': _module('dbms_bringup.scenarios'),
     'bench': bench,

@@ -2,7 +2,7 @@
 """The book of faults: what is wrong or was wrong, where, since when, how bad it got."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from dbms_pack import Level
@@ -86,6 +86,8 @@ class FaultBook:
         self._msl: dict[str, dict[Key, Fault]] = {}
         self.version = 0  # +1 with every change but that of a value
         self.events: list[tuple[Level | None, str]] = []  # None: good news
+        # Told of every change at the moment it is made; has to be quick.
+        self.listener: Callable[[str, Fault], None] | None = None
 
     def __len__(self) -> int:
         return len(self._faults)
@@ -113,6 +115,20 @@ class FaultBook:
             self._msl.setdefault(fault.place.string, {})[key] = fault
         self._note(fault.level, fault, 'raised')
         return fault
+
+    def restore(self, fault: Fault) -> None:
+        """Take up a latched fault of an earlier run, unless it stands already."""
+        key = (fault.name, fault.level, fault.place)
+        if key in self._faults:
+            return
+        self._faults[key] = fault
+        if fault.level is Level.MSL:
+            self._msl.setdefault(fault.place.string, {})[key] = fault
+        self._note(fault.level, fault, 'stands from before')
+
+    def latched(self) -> list[Fault]:
+        """Return the faults that stay until a reset."""
+        return [fault for fault in self._faults.values() if fault.latched]
 
     def end(self, name: str, level: Level, place: Place) -> None:
         """Say that the condition is over: the fault goes, unless it is latched."""
@@ -173,6 +189,8 @@ class FaultBook:
     def _note(self, level: Level | None, fault: Fault, what: str) -> None:
         self.version += 1
         self.events.append((level, f'{what}: {fault.text}'))
+        if self.listener is not None:
+            self.listener(what, fault)
 
 
 def _rank(fault: Fault) -> tuple[int, bool, float, str, Place]:

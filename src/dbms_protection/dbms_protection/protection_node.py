@@ -2,6 +2,7 @@
 """The protection node: messages to the guard, its commands to the contactor drivers."""
 
 import gc
+import os
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -19,11 +20,14 @@ from dbms_node.clocks import steady_now, steady_timer
 from dbms_node.lifecycle import SafeLifecycleNode
 from dbms_node.outbox import Outbox
 from dbms_node.parameters import declare
+from dbms_node.places import NOWHERE, state_file
 from dbms_node.runtime import run_node
-from dbms_pack import Level, load_pack
+from dbms_pack import Level, Pack, load_pack
 
 from . import conversions, soa
+from .event_log import EventLog
 from .guard import Guard
+from .journal import Journal
 from .lease import ContactorCommand
 
 HEARTBEAT = 0.5  # s, between states without a change
@@ -50,7 +54,16 @@ class ProtectionNode(SafeLifecycleNode):
         )
         declare(self, 'simulation', False, 'the pack is simulated')
         declare(self, 'allow_sim_time', False, 'start with use_sim_time too (tests only)')
+        declare(
+            self,
+            'event_file',
+            '',
+            "where events are kept; '': in the state folder, of a simulation nowhere; "
+            f'{NOWHERE}: nowhere',
+        )
         self.guard: Guard | None = None
+        self._journal: Journal | None = None
+        self._keeping = Outbox('protection events', self._cannot_keep)
         self._clients_of: list[Client] = []
         self._pending: list[deque[Future]] = []
         self._sequence = 0
@@ -71,7 +84,11 @@ class ProtectionNode(SafeLifecycleNode):
     def close(self) -> None:
         """Open the contactors, release everything, and finish telling it."""
         super().close()
+        self._keeping.close()
         self._outbox.close()
+
+    def _cannot_keep(self, error: str) -> None:
+        self.get_logger().error(f'event log: {error}', throttle_duration_sec=1.0)
 
     def _cannot_tell(self, error: str) -> None:
         self.get_logger().error(f'a report was lost: {error}', throttle_duration_sec=1.0)
@@ -94,6 +111,7 @@ class ProtectionNode(SafeLifecycleNode):
         # Numbers that go on from an earlier run: the driver refuses older ones.
         first = int(self.get_clock().now().nanoseconds * 32e-9)
         self.guard = Guard(pack, self._send, time_scale=value['time_scale'], first_sequence=first)
+        self._journal = self._begin_journal(pack, self.guard, value)
         for index, string in enumerate(pack.strings):
             name = f'contactors/{string.name}/set'
             self._clients_of.append(self.create_client(SetContactors, name))
@@ -119,6 +137,18 @@ class ProtectionNode(SafeLifecycleNode):
         )
         self._publish()
 
+    def _begin_journal(self, pack: Pack, guard: Guard, value: dict[str, Any]) -> Journal | None:
+        name = value['event_file'] or (NOWHERE if value['simulation'] else '')
+        path = state_file(name, self.get_namespace(), pack.name, '-events', os.environ)
+        if path is None:
+            return None
+        journal = Journal(pack, EventLog(path, self._cannot_keep), self._keeping.put)
+        journal.attach(guard, self._stamp())
+        return journal
+
+    def _stamp(self) -> float:
+        return float(self.get_clock().now().nanoseconds * 1e-9)
+
     def activated(self) -> None:
         """Begin to guard."""
         assert self.guard is not None
@@ -133,9 +163,14 @@ class ProtectionNode(SafeLifecycleNode):
             self.guard.deactivate(steady_now(), reason)
             self.get_logger().info(f'contactors opened: {reason}')
             self._publish()
+            if self._journal is not None:
+                self._journal.observe(self._stamp())
 
     def released(self) -> None:
         """Forget the pack."""
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.finish(self._stamp())
         clients, self._clients_of = self._clients_of, []
         self._pending, self.guard = [], None
         for client in clients:
@@ -171,6 +206,8 @@ class ProtectionNode(SafeLifecycleNode):
 
     def _tick(self) -> None:
         self._work(lambda guard: guard.tick(steady_now()))
+        if self._journal is not None:
+            self._journal.observe(self._stamp())
         if self.guard is not None and self.guard.limits != self._limits_told:
             self._publish_limits(self.guard)
 
@@ -203,6 +240,9 @@ class ProtectionNode(SafeLifecycleNode):
 
         response.message = 'refused: internal error'
         self._work(work)
+        if self._journal is not None:
+            strings = ' '.join(request.strings)
+            self._journal.command(kind, request.origin, request.reason, strings, response.message)
         self.get_logger().info(
             f'{kind} by {request.origin or "unknown"} ({request.reason}): {response.message}'
         )
@@ -212,6 +252,8 @@ class ProtectionNode(SafeLifecycleNode):
 
     def _send(self, command: ContactorCommand) -> None:
         """Call the contactor driver; whatever goes wrong shows as a missing answer."""
+        if self._journal is not None:
+            self._journal.contactors(command)
         minus, precharge, plus = command.contacts
         request = SetContactors.Request(
             minus=minus,

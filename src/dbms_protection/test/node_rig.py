@@ -124,7 +124,7 @@ class World:
         self.nodes = []
         self.driver = self.add(Driver(pack, self.context))
         self.listener = self.add(Listener(self.context))
-        parameters = {'pack': name, 'autostart': False, **parameters}
+        parameters = {'pack': name, 'autostart': False, 'event_file': 'none', **parameters}
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         self.node = self.add(ProtectionNode(context=self.context, parameter_overrides=overrides))
 

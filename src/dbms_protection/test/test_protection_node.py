@@ -13,7 +13,7 @@ from node_rig import Listener, World
 from protection_rig import UNIT, levels, make_limits, make_pack
 
 from dbms_pack import LossRule
-from dbms_protection import protection_node
+from dbms_protection import event_log, protection_node
 
 OPEN = (False, False, False)
 # A busy test machine shall not break the lease; the lease itself is tested without ROS.
@@ -255,3 +255,30 @@ def test_the_heartbeat_counts(world_of):
     world = world_of().activate()
     first = world.listener.state.sequence
     world.until(lambda: world.listener.state.sequence > first + 3, 'heartbeat')
+
+
+# -- what survives --------------------------------------------------------------------------------
+
+
+def test_latched_faults_and_commands_survive_the_end_of_the_node(world_of, tmp_path):
+    path = tmp_path / 'events.sqlite'
+    first = world_of(event_file=str(path)).activate()
+    first.connect()
+    first.driver.volts['a1'][2] = 4.3
+    first.until(lambda: ('CELL_OVERVOLTAGE', 3, 'a1') in first.listener.names(), 'the fault')
+    first.node.close()
+    kinds = [event.kind for event in event_log.read(path)]
+    assert {'start', 'command', 'contactor', 'fault'} <= set(kinds)
+    second = world_of(event_file=str(path))
+    second.node.trigger_configure()
+    second.node.trigger_activate()
+    second.in_state('FAULT')
+    second.until(lambda: ('CELL_OVERVOLTAGE', 3, 'a1') in second.listener.names(), 'the old fault')
+    assert second.ask('reset_faults').success
+
+
+def test_a_simulation_keeps_nothing_unless_told_to(world_of, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path))
+    world = world_of(event_file='', simulation=True).activate()
+    world.connect()
+    assert list(tmp_path.iterdir()) == []
