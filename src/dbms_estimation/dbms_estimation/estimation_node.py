@@ -194,9 +194,18 @@ class EstimationNode(Node):
             status.level, status.message = DiagnosticStatus.WARN, 'modules silent'
         elif refused > self._reported:
             status.level, status.message = DiagnosticStatus.WARN, 'inputs refused'
+        guessed = [
+            f'{string.name} {found.current:.2f} A +- {found.sigma:.2f} A'
+            for string, found in zip(self._pack.strings, self._estimator.estimated, strict=True)
+            if found is not None
+        ]
+        if guessed:
+            status.level = DiagnosticStatus.WARN
+            status.message = 'current sensor lost, current estimated from the cells'
         self._reported = refused
         status.values = [KeyValue(key=k, value=str(n)) for k, n in sorted(counters.items())]
         status.values.append(KeyValue(key='modules silent', value=' '.join(missing)))
+        status.values.append(KeyValue(key='currents estimated', value=', '.join(guessed)))
         message = DiagnosticArray(status=[status, self._diagnose_state()])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

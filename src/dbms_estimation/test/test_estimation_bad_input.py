@@ -169,21 +169,6 @@ def test_a_clock_that_jumps_forward_is_taken_for_a_gap():
     assert np.abs(drive.estimator.filter.soc - drive.truth.soc).max() < 0.02
 
 
-def test_a_lost_current_sensor_makes_less_and_less_sure():
-    drive = started()
-    drive.run(300.0, pulses)
-    sigmas = [drive.estimator.filter.sigma.copy()]
-    for _ in range(4):
-        drive.run(600.0, pulses, sensor=lambda amps: np.nan)
-        sigmas.append(drive.estimator.filter.sigma.copy())
-    assert (np.diff(sigmas[:3], axis=0) > 0.05).all()
-    assert (sigmas[-1] <= SIGMA_MAX).all() and np.isfinite(sigmas[-1]).all()
-    assert np.isnan(drive.estimator.coulomb.soc).all()
-    drive.run(900.0, at_rest)
-    assert np.abs(drive.estimator.filter.soc - drive.truth.soc).max() < 0.05
-    assert np.isfinite(drive.estimator.coulomb.soc).all()
-
-
 def test_without_any_current_the_start_is_as_unsure_as_it_is():
     estimator = PackEstimator(make_pack())
     scan(estimator, 1.0)
