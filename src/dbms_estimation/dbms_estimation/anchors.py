@@ -155,7 +155,7 @@ class Anchors:
             ]
         )
         gap = options.hysteresis_error * tables.hysteresis(soc)
-        error = tables.model_error(temperature, options.model_error)
+        error = tables.model_error(temperature, options.model_error, np.clip(soc, 0, 1))
         table = np.square(options.table_share * error) + np.square(gap)
         # The next pair begins and ends at other SOCs, where a part of the error is another one.
         fixed = np.sqrt(options.lasting * table)

@@ -61,6 +61,7 @@ class CellFilter:
         self._tables = tables
         self._one_c = capacity
         self._charge_of_full: FloatArray = np.full(cells, capacity * 3600.0)
+        self.health: FloatArray = np.ones(cells)  # capacity over the rated one; may be set
         self._model_error: FloatArray = np.full(cells, self.options.model_error)
         least = self.options.current_bias * capacity
         self._bias_size = np.maximum(np.broadcast_to(current_offset, (cells,)), least)
@@ -84,7 +85,7 @@ class CellFilter:
     def take(self, columns: np.ndarray) -> None:
         """Go on with these columns only, by index or mask; an index may come more than once."""
         self._hold(self.state[:, columns], self.covariance[:, :, columns])
-        for name in (*_COLUMNS, '_charge_of_full'):
+        for name in (*_COLUMNS, '_charge_of_full', 'health'):
             setattr(self, name, getattr(self, name)[columns])
 
     @property
@@ -206,7 +207,7 @@ class CellFilter:
         z = self._tables.impedance(self.soc, celsius)
         # What of capacity and error depends on the place of the cell:
         share = np.broadcast_to(self._tables.capacity(celsius), dt.shape)
-        self._charge_of_full = 3600.0 * self._one_c * share
+        self._charge_of_full = 3600.0 * self._one_c * share * self.health
         self._model_error = self._tables.model_error(celsius, self.options.model_error, self.soc)
         charge, blind = np.where(moving, charge, 0.0), np.where(moving, blind, 0.0)
         self._predict(z, dt, charge, blind, np.isfinite(temperature))

@@ -157,6 +157,11 @@ class PackHealth:
         if np.isfinite(pairs.x).any():
             self.capacity.add(pairs)
 
+    @property
+    def learnt(self) -> FloatArray:
+        """Capacity over the rated one; 1 where nothing was learnt yet."""
+        return np.where(self.capacity.windows > 0, self.capacity.ratio, 1.0)
+
     def told(self) -> CellsTold:
         """Return what was learnt of the cells."""
         capacity, resistance = self.capacity, self.resistance

@@ -56,6 +56,10 @@ class HypothesisFilter:
         self._unify()
         self._publish()
 
+    def set_capacity(self, health: FloatArray) -> None:
+        """Take the capacity of each cell as a share of the rated one, (n,)."""
+        self.columns.health = health[self.owner]
+
     @property
     def single(self) -> bool:
         """Whether every cell has one hypothesis; then the columns are the cells."""

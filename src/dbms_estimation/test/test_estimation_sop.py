@@ -31,8 +31,9 @@ def cells(at=0.5, n=1, **known) -> CellsNow:
     """Return cells at rest of which all is known, but for what is said."""
     soc = np.broadcast_to(np.asarray(at, dtype=float), (n,)).copy()
     temperature = np.broadcast_to(np.asarray(known.get('temperature', 25.0), dtype=float), (n,))
+    ocv = TABLES.ocv(np.nan_to_num(soc, nan=0.5), temperature)[0]
     values = {
-        'soc': soc, 'soc_sigma': 0.0, 'ocv': TABLES.ocv(np.nan_to_num(soc, nan=0.5), temperature)[0], 'ocv_sigma': 0.0,
+        'soc': soc, 'soc_sigma': 0.0, 'ocv': ocv, 'ocv_sigma': 0.0,
         'v1': 0.0, 'v2': 0.0, 'hysteresis': 0.0, 'temperature': 25.0,
         'capacity': CELL.capacity, 'capacity_sigma': 0.0, 'resistance': 1.0,
         'resistance_sigma': 0.0,
