@@ -17,6 +17,7 @@ from dbms_pack.model import FloatArray, Module, Pack
 
 from .charge import STEPPED, StringCharge
 from .coulomb import CoulombCounter
+from .current_model import LONGEST, LOST, Estimated, cell_currents, string_current
 from .ecm import CellTables
 from .filter_options import FilterOptions
 from .health import PackHealth
@@ -26,6 +27,7 @@ RESTART = 600.0  # s of battery time without scan and current, after which a cel
 STILL = (
     0.01  # change of current per capacity, 1/h, that a recording may not have found worth a row
 )
+FROZEN = 60.0  # s, after which a reading that has not moved is no longer asked for a current
 VOLTAGE_MARGIN = 1.0  # V outside of the cell's range that no cell has: the reading is refused
 TEMPERATURE_RANGE = (-50.0, 125.0)  # degC, outside of it the reading is refused
 OFFSET_PER_RANGE = 0.001  # offset error of a current sensor per its range
@@ -69,6 +71,11 @@ class PackEstimator:
             StringCharge(s.current_sensor.period, STILL * capacity if recorded else 0.0)
             for s in pack.strings
         ]
+        # What the cells say about the current of strings whose sensor is lost.
+        self.estimated: list[Estimated | None] = [None] * len(pack.strings)
+        self._before = np.full(pack.cells, np.nan)  # V, the last reading without a current
+        self._guessed = np.zeros(count, dtype=bool)  # modules stepped with such a current
+        self._still = np.zeros(pack.cells)  # s for which it has been the same
         self.modules_of_string = _modules_of_strings(pack)
         offsets = [
             np.full(s.cells, OFFSET_PER_RANGE * s.current_sensor.range) for s in pack.strings
@@ -136,7 +143,8 @@ class PackEstimator:
         lost = news & self.filter.started & (blind > RESTART)
         self.filter.started[lost] = False
         self.filter.set_capacity(self.health.learnt)
-        self.filter.step(dt, charge, blind, voltage, current, temperature)
+        charge, unsure = self._without_sensor(dt, charge, blind, voltage, current, temperature)
+        self.filter.step(dt, charge, unsure, voltage, current, temperature)
         fresh = ~self.filter.started & np.isfinite(voltage)
         if fresh.any():
             filled = np.where(fresh, voltage, self.pack.cell.voltage_nominal)
@@ -151,6 +159,50 @@ class PackEstimator:
                 dt, charge, blind, voltage, current, temperature, soc, self.filter.sigma
             )
         self.news[:] = False
+
+    def _without_sensor(
+        self,
+        dt: FloatArray,
+        charge: FloatArray,
+        blind: FloatArray,
+        voltage: FloatArray,
+        current: FloatArray,
+        temperature: FloatArray,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return `charge` and `blind` with what the cells say where the sensor is lost.
+
+        A time with an estimated current counts as blind by as much as that is unsure.
+        """
+        if np.isfinite(current[self.news[self._module_of_cell]]).all():
+            self.estimated = [None] * len(self.pack.strings)
+            return charge, blind
+        capacity, options = self.pack.string_capacity, self.filter.options
+        # A reading that stands still tells nothing, least of all that no current flows.
+        self._still = np.where(voltage == self._before, self._still + dt, 0.0)
+        self._before = np.where(np.isfinite(voltage), voltage, self._before)
+        moving = np.where(self._still > FROZEN, np.nan, voltage)
+        told = cell_currents(self.tables, self.filter, options, capacity, dt, moving, temperature)
+        charge, blind = charge.copy(), blind.copy()
+        for index, string in enumerate(self.pack.strings):
+            own = string.cell_slice
+            newest = np.nanmax(self.stamps[self.modules_of_string[index]], initial=-np.inf)
+            hold = self._strings[index].hold
+            if self._strings[index].silence(float(newest)) <= max(LOST, hold):
+                self.estimated[index] = None
+                continue
+            found = string_current(told, own, 1.5 * string.current_sensor.range)
+            self.estimated[index] = found
+            if found is None:
+                continue
+            lost = np.isnan(current[own]) & (dt[own] > 0) & (blind[own] <= LONGEST)
+            self._guessed[self._module_of_cell[own][lost]] = True
+            charge[own] += np.where(lost, found.current * blind[own], 0.0)
+            unsure = min(found.sigma / (options.unknown_current * capacity), 1.0)
+            # The voltages hold the SOC, within what they are wrong by themselves.
+            share = np.square(self.filter.sigma[own] / told.settles[own])
+            held = blind[own] * unsure * np.maximum(1.0 - share, 0.0)
+            blind[own] = np.where(lost, held, blind[own])
+        return charge, blind
 
     def begin(self, where: np.ndarray, soc: FloatArray, sigma: FloatArray) -> None:
         """Start the cells `where` (a mask) from an SOC that is known with `sigma`."""
@@ -193,7 +245,7 @@ class PackEstimator:
 
     def cell_currents(self, at_scan: bool = False) -> FloatArray:
         """Return the current in A through each cell at the last tick, or at its last scan."""
-        current = self._charge_at_stamps()[2] if at_scan else self._stepped_current
+        current = self._charge_at_stamps(self.stamps)[2] if at_scan else self._stepped_current
         return current[self._module_of_cell]
 
     def fresh_modules(self, now: float) -> np.ndarray:
@@ -244,7 +296,14 @@ class PackEstimator:
         news = self.news
         elapsed = np.where(news, self.stamps - self._stepped_stamps, 0.0)
         elapsed = np.nan_to_num(elapsed, nan=0.0)
-        charge, blind, current = self._charge_at_stamps()
+        charge, blind, current = self._charge_at_stamps(self.stamps)
+        again = news & self._guessed
+        if again.any():
+            # The sensor may be back: what it bridges now has been counted with a guess.
+            before = self._charge_at_stamps(self._stepped_stamps)
+            self._stepped_charge[again] = before[0][again]
+            self._stepped_blind[again] = before[1][again]
+            self._guessed[news] = False
         known = news & np.isfinite(charge) & np.isfinite(self._stepped_charge)
         gained = np.where(known, charge - self._stepped_charge, 0.0)
         lost = np.where(known, blind - self._stepped_blind, elapsed)
@@ -258,10 +317,10 @@ class PackEstimator:
         self.rest[news] = np.where(still, self.rest[news] + elapsed[news] * scale, 0.0)
         return elapsed * scale, gained * scale, lost * scale, current
 
-    def _charge_at_stamps(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        charge, blind, current = (np.full(len(self.stamps), np.nan) for _ in range(3))
+    def _charge_at_stamps(self, stamps: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        charge, blind, current = (np.full(len(stamps), np.nan) for _ in range(3))
         for string, modules in zip(self._strings, self.modules_of_string, strict=True):
-            reading = string.at(self.stamps[modules])
+            reading = string.at(stamps[modules])
             if reading is not None:
                 charge[modules], blind[modules], current[modules] = reading
         return charge, blind, current
