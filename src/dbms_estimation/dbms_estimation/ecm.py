@@ -128,7 +128,7 @@ class CellTables:
 
         It is a play: it goes with the SOC and stands still at the edges.
         """
-        return np.clip(hysteresis + gained / self._hysteresis_soc, -1.0, 1.0)
+        return np.minimum(np.maximum(hysteresis + gained / self._hysteresis_soc, -1.0), 1.0)
 
     def soc(self, ocv: FloatArray, temperature: FloatArray | None = None) -> FloatArray:
         """Return the SOC, 0..1, that belongs to an open-circuit voltage in V."""
@@ -177,8 +177,9 @@ class CellTables:
     def _place(self, soc: FloatArray) -> tuple[np.ndarray, FloatArray]:
         """Return index of the grid point below and the way to the next, 0..1."""
         position = (soc - SOC_LOW) * _STEPS
-        index = np.clip(position.astype(np.intp), 0, self._last)
-        return index, np.clip(position - index, 0.0, 1.0)
+        # np.clip takes its time over a few cells.
+        index = np.minimum(np.maximum(position.astype(np.intp), 0), self._last)
+        return index, np.minimum(np.maximum(position - index, 0.0), 1.0)
 
 
 def _extended(grid: FloatArray, soc: FloatArray, voltage: FloatArray) -> FloatArray:
