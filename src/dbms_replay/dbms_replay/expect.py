@@ -221,9 +221,7 @@ def proposal(outcome: Outcome) -> str:
             value = outcome.series.at(name, at)
             if np.isfinite(value):
                 allowed = max(tolerance, SHARE * value if 'limit' in name else 0.0)
-                numbers.append(
-                    {name: round(value, 4), 'at': at, 'tolerance': round(allowed, 2)}
-                )
+                numbers.append({name: round(value, 4), 'at': at, 'tolerance': round(allowed, 2)})
     lines = ['unexpected: RSL', 'events:', *(f'  - {_flow(one)}' for one in events)]
     if not events:
         lines[1] = 'events: []'

@@ -8,7 +8,8 @@ from builtin_interfaces.msg import Time
 from dbms_msgs.msg import Faults
 
 from dbms_estimation.battery_state import BatteryView
-from dbms_estimation.messages import CellsStateWriter, battery_state
+from dbms_estimation.messages import CellsStateWriter, HealthWriter, battery_state
+from dbms_pack import Pack
 from dbms_protection import conversions
 
 from .cdr import serialize
@@ -17,7 +18,11 @@ from .segment import Segment, Topic
 from .session import Session
 from .timeline import Timeline
 
-VALID_FOR = 1.5  # s, of limits, as the node has it
+# As the nodes have them by default.
+VALID_FOR = 1.5  # s, of limits
+POWER_PERIOD = 1.0  # s, between messages of power and energy
+HEALTH_EVERY = 10  # of those for one of health
+RESERVE = 0.1  # of the rated energy
 
 
 class OutputWriter:
@@ -32,6 +37,9 @@ class OutputWriter:
         self._namespace = namespace
         self._session, self._timeline = session, timeline
         self._writer = CellsStateWriter(session.pack)
+        self._health = HealthWriter(session.pack, _reserve(session.pack))
+        self._reports = 0
+        self._report_due = 0.0
         self._numbers: dict[str, int] = {}
         self._sequence = 0
         self._limits: object = None
@@ -50,7 +58,18 @@ class OutputWriter:
             )
         self._put('battery_state', battery_state(view.pack(strings), stamp), now)
         self._put('cells/state', self._writer.write(view, stamp), now)
+        if now >= self._report_due:
+            self._report(stamp, now)
         self._put_limits(now)
+
+    def _report(self, stamp: Time, now: float) -> None:
+        estimation, writer = self._session.estimation, self._health
+        self._put('power', writer.power(estimation.power(), stamp), now)
+        self._put('energy', writer.energy(estimation.energy(0.0), stamp), now)
+        if self._reports % HEALTH_EVERY == 0:
+            self._put('health', writer.health(estimation.health.told(), stamp), now)
+        self._reports += 1
+        self._report_due = now + POWER_PERIOD
 
     def told(self, now: float) -> None:
         """Write what the protection node says after a change."""
@@ -94,3 +113,9 @@ class OutputWriter:
     def _stamp(self, now: float) -> Time:
         sec, nanosec = divmod(self._nanoseconds(now), 1_000_000_000)
         return Time(sec=sec, nanosec=nanosec)
+
+
+def _reserve(pack: Pack) -> float:
+    """Return the energy in Wh that no plan may count on."""
+    series = min(string.cells for string in pack.strings)
+    return RESERVE * pack.capacity * series * pack.cell.voltage_nominal

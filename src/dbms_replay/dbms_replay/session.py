@@ -76,9 +76,9 @@ class Session:
 
     def cells(self, index: int, scan: Scan, now: float) -> None:
         """Take a scan of the module of that index."""
-        estimation = self.estimation
-        if estimation.estimator.add_scan(index, scan.stamp, now, scan.voltages, scan.temperatures):
-            estimation.serials[index] = scan.serial
+        self.estimation.on_scan(
+            index, scan.stamp, now, scan.voltages, scan.temperatures, scan.serial
+        )
         self.guard.on_cells(
             index, scan.sequence, scan.voltages, scan.temperatures, scan.status, now
         )
@@ -163,9 +163,6 @@ class Session:
 
     def _estimate(self, now: float) -> None:
         series = self.outcome.series
-        if self.watch is None and not series.due(now):
-            self.estimation.estimator.tick()
-            return
         view = self.estimation.tick(now)
         if self.watch is not None:
             self.watch(now, view)

@@ -77,7 +77,7 @@ def test_the_outputs_are_what_the_nodes_say_and_can_be_compared(tmp_path):
     names = {topic.name for topic, _, _ in Bag(tmp_path / 'bad.out.mcap').messages()}
     assert names == {f'/battery/{name}' for name in (
         'battery_state', 'strings/a/battery_state', 'cells/state', 'limits', 'faults',
-        'protection/state',
+        'protection/state', 'power', 'energy', 'health',
     )}  # fmt: skip
 
 
