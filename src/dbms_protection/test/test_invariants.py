@@ -7,9 +7,12 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from protection_rig import UNIT, Rig, make_pack
+from more_rig import trigger
+from protection_rig import UNIT, Rig, make_limits, make_pack
 
+from dbms_pack import Level
 from dbms_protection.contactors import ALL_OPEN, State
+from dbms_protection.faults import Fault, Place
 from dbms_protection.measurements import Contact, Interlock
 
 STRINGS = st.integers(0, 1)
@@ -19,12 +22,25 @@ DEGREES = st.sampled_from([-30.0, 0.0, 25.0, 25.0, 25.0, 58.0, 70.0, math.nan])
 CURRENTS = st.sampled_from([-500.0, -160.0, -50.0, 0.0, 0.0, 30.0, 90.0])
 
 
+MORE = (
+    'voltage_spread', 'voltage_mismatch', 'link_mismatch', 'temperature_rise', 'insulation',
+    'overload', 'voltage_age', 'voltage_stuck', 'deep_discharge', 'string_overvoltage',
+)  # fmt: skip
+CLOSING_ORDER = {
+    (ALL_OPEN, (True, False, False)),
+    ((True, False, False), (True, True, False)),
+    ((True, True, False), (True, True, True)),
+}
+
+
 class Histories(RuleBasedStateMachine):
     """Random measurements, failures and commands against a guard of two strings."""
 
     def __init__(self):
         super().__init__()
-        self.rig = Rig(make_pack(strings=2), answer=True)
+        more = {key: trigger(key, debounce=0.2) for key in MORE}
+        self.rig = Rig(make_pack(strings=2, limits=make_limits(more=more)), answer=True)
+        self.sent_at = {}  # string -> time of the guard
         self.rig.guard._keepers[0]._send = self.check
         self.rig.guard._keepers[1]._send = self.check
         self.leaving = {}
@@ -36,10 +52,16 @@ class Histories(RuleBasedStateMachine):
         string = rig.guard.strings[index]
         minus, precharge, plus = command.contacts
         previous = rig.commands(index)[-1].contacts if rig.commands(index) else ALL_OPEN
+        late = rig.guard.now - self.sent_at.get(index, rig.guard.now)
+        self.sent_at[index] = rig.guard.now
         rig._send(command)
         if command.contacts == ALL_OPEN:
             return
         assert rig.guard.active, 'closed although not active'
+        assert previous == ALL_OPEN or late <= UNIT.lease + 1e-9, 'renewed after it had lapsed'
+        if sum(command.contacts) > sum(previous):
+            assert (previous, command.contacts) in CLOSING_ORDER
+            assert not string.faulted, 'closes with a latched MSL fault'
         state = string.sequence.state
         if string.faulted:
             # Announced: contactors stay for the grace, and one of them breaks the load first.
@@ -49,7 +71,9 @@ class Histories(RuleBasedStateMachine):
             assert previous == (True, True, False), 'plus without precharge'
             reading = string.reading
             gap = abs(reading.string_voltage - reading.link_voltage)
-            assert gap <= UNIT.join_voltage
+            others = [other for other in rig.guard.strings if other is not string]
+            joins = any(o.sequence.state in (State.CONNECTED, State.LEAVING) for o in others)
+            assert gap <= (UNIT.join_voltage if joins else UNIT.precharge.voltage)
             assert abs(reading.current) <= UNIT.precharge.current
             assert reading.contacts == (Contact.CLOSED, Contact.CLOSED, Contact.OPEN)
         assert not (precharge and not minus)
@@ -94,6 +118,20 @@ class Histories(RuleBasedStateMachine):
     @rule(string=STRINGS, volts=st.floats(-10.0, 60.0))
     def link(self, string, volts):
         self.rig.units[string].link = volts
+
+    @rule(string=STRINGS, ohms=st.sampled_from([10.0, 2e4, 1e7, math.inf, math.nan]))
+    def insulation(self, string, ohms):
+        self.rig.units[string].changes = {'insulation': ohms, 'insulation_age': 0.0}
+
+    @rule(string=STRINGS, level=st.sampled_from(list(Level)))
+    def restored(self, string, level):
+        """A fault of an earlier run stands again, as after a restart."""
+        name = self.rig.pack.strings[string].name
+        nan = math.nan
+        fault = Fault('LEASE_EXPIRED', level, Place(name), nan, nan, '', 0.0, 0.0)
+        fault.active, fault.latched = False, True
+        if not self.rig.guard.strings[string].sequence.closed:
+            self.rig.guard.book.restore(fault)
 
     @rule(answers=st.booleans())
     def driver(self, answers):
