@@ -11,6 +11,7 @@ from rosbags.highlevel import AnyReader
 from dbms_replay.bags import Bag
 from dbms_replay.replay import Replay
 
+NAMESPACE = f'recorded_{os.getpid()}'
 NAMES = (
     'modules/m1/cells', 'modules/m2/cells', 'strings/a/measurement', 'battery_state',
     'cells/state', 'limits', 'faults', 'protection/state', '/diagnostics',
@@ -29,14 +30,18 @@ def up(*arguments):
 def bag(tmp_path_factory):
     directory = tmp_path_factory.mktemp('recorded') / 'bag'
     domain = 20 + os.getpid() % 80
-    done = up('--no-view', '--duration', 6, '--domain', domain, '--record', directory)
+    # A namespace of its own: another test may be in the same domain.
+    done = up('--no-view', '--duration', 6, '--domain', domain, '--namespace', NAMESPACE,
+              '--record', directory)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return directory
 
 
 def test_every_topic_of_the_battery_is_recorded(bag):
     with AnyReader([bag]) as reader:
-        counts = {one.topic.removeprefix('/battery/'): one.msgcount for one in reader.connections}
+        counts = {
+            one.topic.removeprefix(f'/{NAMESPACE}/'): one.msgcount for one in reader.connections
+        }
         for connection, _, data in reader.messages():
             reader.deserialize(data, connection.msgtype)
     for name in NAMES:

@@ -3,7 +3,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from .outcome import NUMBERS, Event, Outcome, Series, level_name
 OUTPUTS = ('protection/state', 'faults', 'limits', 'cells/state')
 # What counts as a difference. Times in s.
 TIME = 0.1
+SAME = 60.0  # between the beginnings of two bags that are of one recording
 TOLERANCES = {'soc': 0.005, 'soc_min': 0.005, 'soc_max': 0.005, 'charge_limit': 0.5,
               'discharge_limit': 0.5}  # fmt: skip
 
@@ -44,7 +45,8 @@ def said(path: Path) -> Outcome:
         taker = known[topic]
         if taker is None:
             continue
-        start = time if start is None else start
+        if start is None:
+            start = outcome.start = time
         now = (time - start) * 1e-9
         try:
             taker[1](taker[0](data), now)
@@ -120,9 +122,14 @@ class _Reader:
 
 def compare(new: Outcome, old: Outcome) -> Comparison:
     """Compare what two versions said."""
-    lines, differs = _events(new.events, old.events)
+    # Of one recording both count from the same moment, whichever topic spoke first.
+    shift = (old.start - new.start) * 1e-9
+    if abs(shift) > SAME:
+        shift = 0.0
+    then = [replace(event, time=event.time + shift) for event in old.events]
+    lines, differs = _events(new.events, then)
     for name, tolerance in TOLERANCES.items():
-        worst, at = _worst(new.series, old.series, name)
+        worst, at = _worst(new.series, old.series, name, shift)
         beyond = worst > tolerance
         differs |= beyond
         mark = '!' if beyond else ' '
@@ -153,12 +160,12 @@ def _events(new: Iterable[Event], old: Iterable[Event]) -> tuple[list[str], bool
     return lines, differs
 
 
-def _worst(new: Series, old: Series, name: str) -> tuple[float, float]:
+def _worst(new: Series, old: Series, name: str, shift: float) -> tuple[float, float]:
     """Return the largest difference of a number, and when; NaN if there is none to take."""
     times = new.time
     if not times.size or not old.time.size:
         return float('nan'), float('nan')
-    index = np.searchsorted(old.time, times, side='right') - 1
+    index = np.searchsorted(old.time + shift, times, side='right') - 1
     inside = index >= 0
     gaps = np.abs(new[name][inside] - old[name][index[inside]])
     if not np.isfinite(gaps).any():

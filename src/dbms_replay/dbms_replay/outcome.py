@@ -112,6 +112,7 @@ class Outcome:
     events: list[Event] = field(default_factory=list)
     series: Series = field(default_factory=Series)
     duration: float = 0.0  # s
+    start: int = 0  # ns, log time of the first message
     messages: Counter[str] = field(default_factory=Counter)  # used, by topic type
     problems: Counter[str] = field(default_factory=Counter)  # what was wrong with the input
     notes: list[str] = field(default_factory=list)
