@@ -20,8 +20,8 @@ from dbms_pack.model import CellModel, FloatArray
 ROOT = Path(__file__).resolve().parents[1]
 ROOM = 25.0  # degC
 LEFT_OUT = 120.0  # s: a gap in which the logger of a pulse test left out a discharge
-FILLED = 60.0  # s between rows put there instead
-QUIET = 10.0  # s between the rows that are kept where neither current nor voltage changes
+FILLED = 4.0  # s between rows put there instead
+QUIET = 4.0  # s between the rows that are kept where neither current nor voltage changes
 UNCHANGED = (0.005, 0.0005)  # A, V
 
 

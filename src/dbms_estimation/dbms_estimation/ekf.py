@@ -28,12 +28,13 @@ CHARGED = 0.9  # SOC above which a cell has most likely been charged last
 DISCHARGED = -0.5  # hysteresis state of one that was not
 RESISTANCE_RANGE = (-0.8, 5.0)  # of the state: more or less is no cell
 _SOC, _V1, _V2, _BIAS, _OFFSET, _RESISTANCE = range(STATES)
+COLDEST = 4.0  # times the resistance, and the error of the model, at 25 degC
 _TINY = 1e-12
 _DOUBT = 0.1  # SOC by which sigma grows when readings are refused for long
 _SURPRISE = 9.0  # squared sigmas one reading may speak against a hypothesis
 _COLUMNS = (  # what a column has beside state and covariance
     *('started', 'hysteresis', 'expected', 'innovation', 'evidence', '_model_error'),
-    *('_bias_size', '_drift', '_gated', '_seen', '_seen_current', '_moved'),
+    *('_bias_size', '_drift', '_gated', '_seen', '_seen_current', '_moved', '_warm'),
 )
 
 
@@ -73,6 +74,7 @@ class CellFilter:
         self.innovation: FloatArray = np.full(cells, np.nan)
         self.evidence: FloatArray = np.zeros(cells)
         self._drift: FloatArray = np.zeros(cells)  # SOC per s, slow
+        self._warm = np.ones(cells, dtype=bool)  # whether its temperature is measured
         self._gated = np.zeros(cells)  # s without a believed reading
         self._seen = np.full(cells, np.nan)  # V, the last reading that was a new one
         self._seen_current = np.zeros(cells)
@@ -169,6 +171,7 @@ class CellFilter:
             self.covariance[k, k][where] = np.square(sizes[k])[where]
         self.forget_branch(where)
         self.started |= where
+        self._warm = self._warm | where
         self._gated[where] = 0.0
         self._seen[where] = np.nan
 
@@ -209,17 +212,23 @@ class CellFilter:
         share = np.broadcast_to(self._tables.capacity(celsius), dt.shape)
         self._charge_of_full = 3600.0 * self._one_c * share * self.health
         self._model_error = self._tables.model_error(celsius, self.options.model_error, self.soc)
+        self._sense(np.isfinite(temperature))
         charge, blind = np.where(moving, charge, 0.0), np.where(moving, blind, 0.0)
-        self._predict(z, dt, charge, blind, np.isfinite(temperature))
+        self._predict(z, dt, charge, blind)
         self._correct(z, moving, dt, voltage, current, celsius)
 
+    def _sense(self, warm: np.ndarray) -> None:
+        """Where no temperature is measured (not `warm`) the resistance tells what it may be."""
+        options = self.options
+        if not warm.all():
+            p = self.covariance[_RESISTANCE, _RESISTANCE]
+            p += np.where(self._warm & ~warm, options.blind_resistance_error**2, 0.0)
+            colder = np.clip(1.0 + self.resistance, 1.0, COLDEST)
+            self._model_error = np.where(warm, self._model_error, self._model_error * colder)
+        self._warm = warm
+
     def _predict(
-        self,
-        z: Impedance,
-        dt: FloatArray,
-        charge: FloatArray,
-        blind: FloatArray,
-        warmth_known: np.ndarray,
+        self, z: Impedance, dt: FloatArray, charge: FloatArray, blind: FloatArray
     ) -> None:
         options, p = self.options, self.covariance
         charge = charge - self.bias * (dt - blind)
@@ -252,7 +261,7 @@ class CellFilter:
         p[_SOC, _SOC] += options.gain_error**2 * options.gain_error_soc * np.abs(gained)
         p[_BIAS, _BIAS] += (1 - held * held) * np.square(self._bias_size)
         p[_OFFSET, _OFFSET] += (1 - kept * kept) * np.square(self._offset_size())
-        size = np.where(warmth_known, options.resistance_error, options.blind_resistance_error)
+        size = np.where(self._warm, options.resistance_error, options.blind_resistance_error)
         p[_RESISTANCE, _RESISTANCE] += (1 - same * same) * np.square(size)
         if blind.any():
             self._spread(unknown * blind / self._charge_of_full)
@@ -314,7 +323,7 @@ class CellFilter:
         ph = (p * h).sum(axis=1)
         foretold = (h * ph).sum(axis=0)
         quick = (
-            np.square(options.quick_error * drop)
+            np.square(options.quick_error * factor * drop)
             + np.square(options.quick_share * self._model_error)
             + np.square(options.soc_axis_error * slope)
         )

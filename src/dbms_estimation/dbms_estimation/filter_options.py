@@ -20,7 +20,7 @@ class FilterOptions:
     hysteresis_error: float = 0.4  # of half the gap between the OCVs of both directions
     drift_time: float = 900.0  # s, over which back and forth cancel out
     resistance_error: float = 0.15  # relative, of all resistances together
-    blind_resistance_error: float = 0.7  # the same where no temperature is measured
+    blind_resistance_error: float = 1.5  # the same where no temperature is measured
     resistance_soc: float = 0.3  # change of SOC after which that error is another one
     resistance_time: float = 1e5  # s, the same without any change of SOC
     quick_share: float = 0.4  # how much of the model error changes soon

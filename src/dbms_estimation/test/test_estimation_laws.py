@@ -159,7 +159,7 @@ class Oracle:
         slope = (ocv_extended(soc + 0.01) - ocv_extended(soc - 0.01)) / 0.02
         drop = r0 * (current - bias) + v1 + v2
         h = np.array([slope, 1 + more, 1 + more, -r0 * (1 + more), 1.0, drop])
-        quick = (o.quick_share * o.model_error) ** 2 + (o.quick_error * drop) ** 2
+        quick = (o.quick_share * o.model_error) ** 2 + (o.quick_error * (1 + more) * drop) ** 2
         quick += (o.soc_axis_error * slope) ** 2
         noise = o.voltage_noise**2 + quick * max(o.quick_time / dt, 1.0)
         k = self.p @ h / (h @ self.p @ h + noise)
