@@ -8,9 +8,12 @@ from pathlib import Path
 
 from dbms_pack import load_cell
 from dbms_pack.errors import PackError
+from dbms_pack.model import CellModel
 
 from .offline import Estimate, estimate
 from .records import Record, RecordError, read_record, write_columns
+
+LONG = 5000  # rows from which a bar is shown
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .plots import draw_estimate  # now: before the work, not after it
         record = read_record(arguments.input)
         cell = load_cell(arguments.cell)
-        result = estimate(record, cell, arguments.initial_soc)
+        result = _estimate(record, cell, arguments.initial_soc)
         write_columns(arguments.output, result.columns(record))
         if arguments.plot:
             draw_estimate(record, result, cell.name, arguments.plot)
@@ -37,6 +40,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     _summary(record, result, arguments.output)
     return 0
+
+
+def _estimate(record: Record, cell: CellModel, initial_soc: float | None) -> Estimate:
+    """Estimate, with a bar on a terminal where it takes some time."""
+    if len(record.time) < LONG or not sys.stderr.isatty():
+        return estimate(record, cell, initial_soc)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task('estimating', total=len(record.time))
+        return estimate(
+            record, cell, initial_soc, progress=lambda k: bar.update(task, completed=k)
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 """The estimator of the node over a recording of one cell, row by row."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from .filter_options import FilterOptions
 from .pack_estimator import PackEstimator
 from .records import Record
 
+PROGRESS = 500  # rows between reports of progress
 LONGEST_PERIOD = 600.0  # s between rows of a recording
 
 
@@ -52,12 +54,14 @@ def estimate(
     cell: CellModel,
     initial_soc: float | None = None,
     options: FilterOptions | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Estimate:
     """Estimate the SOC of one cell for every row of a recording.
 
     Without `initial_soc` the first voltage is where it starts: at rest it is the OCV, under load
     sigma is wide. Rows whose time does not rise are not used; their estimate is that of the row
-    before. `initial_soc` is 0..1, otherwise ValueError.
+    before. `initial_soc` is 0..1, otherwise ValueError. `progress` is told now and then how many
+    rows are done.
     """
     if initial_soc is not None and not 0.0 <= initial_soc <= 1.0:
         raise ValueError(f'initial SOC {initial_soc:g}: must be from 0 to 1')
@@ -67,6 +71,8 @@ def estimate(
     last = -np.inf
     begun = initial_soc is None
     for k, time in enumerate(record.time.tolist()):
+        if progress is not None and k % PROGRESS == 0:
+            progress(k)
         if time > last:
             last = time
             if not begun and np.isfinite(record.voltage[k]):

@@ -295,7 +295,7 @@ class PackEstimator:
         """
         news = self.news
         elapsed = np.where(news, self.stamps - self._stepped_stamps, 0.0)
-        elapsed = np.nan_to_num(elapsed, nan=0.0)
+        elapsed[np.isnan(elapsed)] = 0.0
         charge, blind, current = self._charge_at_stamps(self.stamps)
         again = news & self._guessed
         if again.any():
@@ -307,7 +307,7 @@ class PackEstimator:
         known = news & np.isfinite(charge) & np.isfinite(self._stepped_charge)
         gained = np.where(known, charge - self._stepped_charge, 0.0)
         lost = np.where(known, blind - self._stepped_blind, elapsed)
-        lost = np.clip(lost, 0.0, elapsed)
+        lost = np.minimum(np.maximum(lost, 0.0), elapsed)
         self._stepped_stamps[news] = self.stamps[news]
         self._stepped_charge[news] = charge[news]
         self._stepped_blind[news] = blind[news]

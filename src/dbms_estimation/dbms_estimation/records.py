@@ -61,7 +61,7 @@ def read_record(path: Path) -> Record:
 
 
 def _parse(lines: Sequence[str], path: Path) -> Record:
-    rows = csv.reader(lines)
+    rows = csv.reader(lines, delimiter=_separator(lines[0] if lines else ''))
     header = [name.strip() for name in next(rows, [])]
     places = _places(header, path)
     values: dict[str, list[float]] = {name: [] for name in places}
@@ -85,6 +85,11 @@ def _parse(lines: Sequence[str], path: Path) -> Record:
     temperature = columns.get(TEMPERATURE, np.full(count, np.nan))
     time, current, voltage = (columns[name] for name in REQUIRED)
     return Record(time, current, voltage, temperature)
+
+
+def _separator(header: str) -> str:
+    """Return what stands between the names of a header: semicolons and tabs are used too."""
+    return next((c for c in (',', ';', '\t') if c in header), ',')
 
 
 def _places(header: list[str], path: Path) -> dict[str, int]:

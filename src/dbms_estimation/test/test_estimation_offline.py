@@ -125,6 +125,24 @@ def test_blank_temperatures_and_a_missing_temperature_column_are_the_same(tmp_pa
 
 
 @pytest.mark.parametrize(
+    'separator, start', [(';', ''), ('\t', ''), (',', '\ufeff'), (';', '\ufeff')]
+)
+def test_other_separators_and_a_mark_of_order_are_read(tmp_path, separator, start):
+    record, _ = recording(rows=20)
+    write(tmp_path / 'plain.csv', record)
+    text = (tmp_path / 'plain.csv').read_text()
+    (tmp_path / 'other.csv').write_text(start + text.replace(',', separator), encoding='utf-8')
+    plain, other = (read_record(tmp_path / f'{n}.csv') for n in ('plain', 'other'))
+    assert np.array_equal(plain.voltage, other.voltage)
+
+
+def test_progress_is_told_to_the_end():
+    told: list[int] = []
+    estimate(recording(rows=1100)[0], CELL, progress=told.append)
+    assert told == [0, 500, 1000]
+
+
+@pytest.mark.parametrize(
     'text, says',
     [
         ('', r'in\.csv:1: time_s: no such column among nothing; the header must be time_s,cur'),
