@@ -9,6 +9,8 @@
                  "age", "stale"},
      "limits": {"charge_current", "discharge_current", "charge_voltage", "discharge_voltage",
                 "charge_limited_by", "discharge_limited_by", "age", "stale"},
+     "outlook": {"soh", "charge_power", "discharge_power": for 10 s, "energy", "energy_low",
+                 "time_to_empty", "time_to_empty_low", "time_to_full", "age", "stale"},
      "strings": [{"name", "state", "reason", "lease_held", "voltage", "link_voltage", "current",
                   "insulation", "minus", "precharge", "plus", "interlock", "flags": [],
                   "age", "stale"}],
@@ -77,6 +79,7 @@ def document(snapshot: Snapshot, now: float) -> dict[str, Any]:
         'pack': _pack(snapshot.state, now),
         'battery': _battery(snapshot.battery, now),
         'limits': _limits(snapshot.limits, now),
+        'outlook': _outlook(snapshot, now),
         'strings': _strings(snapshot, now),
         'estimate': _ages(snapshot.estimate, now, MEASURED),
         'modules': _modules(snapshot, now),
@@ -185,6 +188,20 @@ def _limits(heard: Heard | None, now: float) -> dict[str, Any]:
     for name in ('charge_limited_by', 'discharge_limited_by'):
         told[name] = None if message is None else getattr(message, name)
     return {**told, **_ages(heard, now, TOLD)}
+
+
+def _outlook(snapshot: Snapshot, now: float) -> dict[str, Any]:
+    """Return what the pack has left and can do; `low` with two sigmas against it."""
+    names = ('energy', 'energy_low', 'time_to_empty', 'time_to_empty_low', 'time_to_full')
+    # Ageing is told every ten seconds and is true for days.
+    health = snapshot.health.message if snapshot.health is not None else None
+    power = _fresh(snapshot.power, now, TOLD)
+    place = None if power is None else int(np.argmin(np.abs(np.asarray(power.horizons) - 10.0)))
+    told: dict[str, Any] = {'soh': None if health is None else number(health.soh)}
+    for name in ('charge_power', 'discharge_power'):
+        told[name] = None if place is None else number(getattr(power, name)[place])
+    told |= _numbers(_fresh(snapshot.energy, now, TOLD), ((name, name) for name in names))
+    return {**told, **_ages(snapshot.energy, now, TOLD)}
 
 
 def _strings(snapshot: Snapshot, now: float) -> list[dict[str, Any]]:

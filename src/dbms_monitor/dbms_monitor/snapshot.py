@@ -44,6 +44,9 @@ class Snapshot:
     limits: Heard | None = None
     battery: Heard | None = None
     estimate: Heard | None = None  # cells/state
+    health: Heard | None = None
+    power: Heard | None = None
+    energy: Heard | None = None
     modules: dict[str, Heard | None] = field(default_factory=dict)
     strings: dict[str, Heard | None] = field(default_factory=dict)
     reports: dict[str, Heard] = field(default_factory=dict)  # /diagnostics, by name
@@ -105,5 +108,7 @@ class Snapshot:
         for known in (self.modules, self.strings, self.reports):
             for name in [n for n, one in known.items() if one and one.age(now) > GONE]:
                 del known[name]
-        if self.estimate is not None and self.estimate.age(now) > GONE:
-            self.estimate = None
+        for field_name in ('estimate', 'health', 'power', 'energy'):
+            known_one = getattr(self, field_name)
+            if known_one is not None and known_one.age(now) > GONE:
+                setattr(self, field_name, None)

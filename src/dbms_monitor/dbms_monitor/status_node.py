@@ -6,10 +6,13 @@ from functools import partial
 from typing import Any
 
 from dbms_msgs.msg import (
+    CellsHealth,
     CellsState,
+    EnergyEstimate,
     Faults,
     Limits,
     ModuleCells,
+    PowerEstimate,
     ProtectionState,
     StringMeasurement,
 )
@@ -43,6 +46,9 @@ class StatusNode(Node):
             ('limits', Limits, 'limits', qos.STATE),
             ('battery', BatteryState, 'battery_state', qos.DISPLAY),
             ('estimate', CellsState, 'cells/state', qos.DISPLAY),
+            ('health', CellsHealth, 'health', qos.STATE),
+            ('power', PowerEstimate, 'power', qos.DISPLAY),
+            ('energy', EnergyEstimate, 'energy', qos.DISPLAY),
         ):
             put = partial(self.snapshot.put, field)
             self.create_subscription(kind, topic, partial(self._hear, put), profile)

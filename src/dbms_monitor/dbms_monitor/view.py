@@ -43,7 +43,7 @@ def lines(document: dict[str, Any], width: int, height: int, page: int = 0) -> l
     head = [_header(document), _second(document)]
     reports = _reports(document)[:REPORT_LINES]
     faults = _faults(document)
-    driven = [*_strings(document), *_limits(document)]
+    driven = [*_strings(document), *_limits(document), *_outlook(document['outlook'])]
     room = (
         height - len(head) - len(reports) - len(driven) - 5
     )  # a line of ages, and empty lines between the parts
@@ -172,6 +172,22 @@ def _limits(document: dict[str, Any]) -> list[Text]:
         _limit(document['limits'], 'charge', 'up to', current),
         _limit(document['limits'], 'discharge', 'down to', None if current is None else -current),
     ]
+
+
+def _outlook(outlook: dict[str, Any]) -> list[Text]:
+    """Return a line of what is left and what is possible; none before anything of it is known."""
+    if outlook['energy'] is None and outlook['discharge_power'] is None:
+        return []
+    line = Text(f' left {value(outlook["energy"], ".0f", " Wh")}', style=DIM * outlook['stale'])
+    line.append(f' (at least {value(outlook["energy_low"], ".0f")})')
+    for name, word in (('time_to_empty', 'empty'), ('time_to_full', 'full')):
+        if outlook[name] is not None:
+            line.append(f'  {word} in {period(outlook[name])}')
+    can = [value(outlook[f'{way}_power'], '.0f', ' W') for way in ('charge', 'discharge')]
+    line.append(f'  10 s: in {can[0]}, out {can[1]}')
+    if outlook['soh'] is not None:
+        line.append(f'  SOH {percent(outlook["soh"])}')
+    return [line]
 
 
 def _limit(limits: dict[str, Any], way: str, until: str, flowing: float | None) -> Text:

@@ -2,6 +2,7 @@
 """What scripts read: nothing old is told as new, nothing unknown as a number."""
 
 import json
+from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
@@ -23,6 +24,7 @@ from status_samples import (
 
 from dbms_monitor.document import document
 from dbms_monitor.snapshot import Snapshot
+from dbms_monitor.view import lines
 
 NUMBER, TEXT = {'type': ['number', 'null']}, {'type': ['string', 'null']}
 NUMBERS, TEXTS = {'type': 'array', 'items': NUMBER}, {'type': 'array', 'items': TEXT}
@@ -45,6 +47,10 @@ def some(properties, kind='array'):
 
 
 BATTERY = ('voltage', 'current', 'soc', 'power', 'temperature', 'charge', 'capacity')
+OUTLOOK = (
+    'soh', 'charge_power', 'discharge_power', 'energy', 'energy_low', 'time_to_empty',
+    'time_to_empty_low', 'time_to_full',
+)  # fmt: skip
 LIMITS = ('charge_current', 'discharge_current', 'charge_voltage', 'discharge_voltage')
 SCHEMA = an({
     'version': {'const': 1},
@@ -65,6 +71,7 @@ SCHEMA = an({
         **{name: NUMBER for name in LIMITS},
         'charge_limited_by': TEXT, 'discharge_limited_by': TEXT, **AGES,
     }),
+    'outlook': an({**{name: NUMBER for name in OUTLOOK}, **AGES}),
     'strings': some({
         'name': TEXT, 'state': TEXT, 'reason': TEXT, 'lease_held': FLAG, 'voltage': NUMBER,
         'link_voltage': NUMBER, 'current': NUMBER, 'insulation': NUMBER,
@@ -309,3 +316,24 @@ def test_an_empty_graph_is_not_found():
     read = told(Snapshot('battery'), 5.0)
     assert read['found'] is False
     assert read['pack'] is None and read['age'] is None
+
+
+def test_what_is_left_is_told_with_its_worst():
+    known = snapshot()
+    assert told(known)['outlook'] == {**dict.fromkeys(OUTLOOK), 'age': None, 'stale': True}
+    nan = float('nan')
+    known.put('health', SimpleNamespace(soh=0.95), 90.0)
+    known.put('power', SimpleNamespace(
+        horizons=[2.0, 10.0, 30.0], charge_power=[3.0, 2.0, 1.0], discharge_power=[9.0, 8.0, nan],
+    ), 99.5)  # fmt: skip
+    known.put('energy', SimpleNamespace(
+        energy=100.0, energy_low=80.0, time_to_empty=3600.0, time_to_empty_low=3000.0,
+        time_to_full=nan,
+    ), 99.5)  # fmt: skip
+    read = told(known, 100.0)['outlook']
+    assert (read['soh'], read['charge_power'], read['discharge_power']) == (0.95, 2.0, 8.0)
+    assert (read['energy_low'], read['time_to_empty'], read['time_to_full']) == (80, 3600, None)
+    shown = [line.plain for line in lines(document(known, 100.0), 120, 40)]
+    line = ' left 100 Wh (at least 80)  empty in 1:00:00  10 s: in 2 W, out 8 W  SOH 95.0%'
+    assert line in shown
+    assert told(known, 140.0)['outlook']['energy'] is None
