@@ -40,6 +40,7 @@ class ResistanceOptions:
     current_noise: float = 0.002  # of one reading, in units of capacity per hour
     pair_error: float = 0.3  # relative, of what the RC pairs did in between
     slope_error: float = 0.5  # relative, of what the charge did to the OCV in between
+    least: float = 0.01  # sigma, relative, that no number of steps takes away
     table_error: float = 0.05  # of the ratio, from one SOC of the table to another
     table_soc: float = 0.3  # change of SOC after which that error is another one
     doubt: float = 0.05  # relative, by which sigma grows by a step that is not believed
@@ -87,7 +88,7 @@ class ResistanceFilter:
     @property
     def sigma(self) -> FloatArray:
         """Standard deviation of `ratio`."""
-        return np.sqrt(self.variance)
+        return np.hypot(np.sqrt(self.variance), self.options.least * self.ratio)
 
     @property
     def health_sigma(self) -> FloatArray:

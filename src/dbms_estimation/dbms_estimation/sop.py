@@ -3,9 +3,9 @@
 
 A constant current is looked for that brings the cell to a limit just at the end of the horizon:
 to its lowest or highest voltage, by the circuit with its RC pairs as they are charged now, or to
-the end of its SOC. Plett's improved HPPC method (J. Power Sources 126, 2004) with the OCV table in
-place of its slope: the root is found by a Newton search that is kept in a bracket, for all cells,
-horizons and both directions at once. At the first moment of a pulse the RC pairs may stand worse
+the end of its SOC. It is Plett's improved HPPC method (IEEE Trans. Veh. Technol. 53, 2004) with the
+OCV table in place of its slope: the root is found by a Newton search that is kept in a bracket, for
+all cells, horizons and both directions at once. At first the RC pairs of a pulse may stand worse
 than at its end; that moment has its own limit.
 
 Everything not known counts against the load: SOC, resistance, capacity and voltage are taken off
