@@ -3,10 +3,10 @@
 
 A constant current is looked for that brings the cell to a limit just at the end of the horizon:
 to its lowest or highest voltage, by the circuit with its RC pairs as they are charged now, or to
-the end of its SOC. It is Plett's improved HPPC method (IEEE Trans. Veh. Technol. 53, 2004) with the
-OCV table in place of its slope: the root is found by a Newton search that is kept in a bracket, for
-all cells, horizons and both directions at once. At first the RC pairs of a pulse may stand worse
-than at its end; that moment has its own limit.
+the end of its SOC. It is Plett's improved HPPC method (IEEE Trans. Veh. Technol. 53, 2004) with
+the OCV table in place of its slope: the root is found by a Newton search that is kept in a
+bracket, for all cells, horizons and both directions at once. The RC pairs may stand worse at the
+first moment of a pulse than at its end; that moment has its own limit.
 
 Everything not known counts against the load: SOC, resistance, capacity and voltage are taken off
 by `sigmas` of their sigma.
