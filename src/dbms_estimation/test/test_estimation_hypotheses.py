@@ -206,3 +206,27 @@ class TruthOf(Truth):
         super().step(dt, current)
         own = np.interp(self.soc, self.cell.ocv_soc, self.cell.ocv_voltage)
         self.voltage += own - np.interp(self.soc, CELL.ocv_soc, CELL.ocv_voltage)
+
+
+def test_two_sigma_hold_on_cells_with_the_errors_that_are_assumed():
+    rng = np.random.default_rng(5)
+    runs = 40
+    soc = rng.uniform(0.5, 0.95, runs)
+    said = np.where(rng.random(runs) < 0.5, soc, np.clip(soc - rng.uniform(0.2, 0.3, runs), 0, 1))
+    cells, truth = believing(said), Truth(soc)
+    options = cells.options
+    offset = rng.normal(0, options.offset_share * options.model_error, runs)
+    resistance = 1 + rng.normal(0, options.resistance_error, runs)
+    bias = rng.normal(0, options.current_bias * CELL.capacity, runs)
+    inside = []
+    for k in range(3000):
+        current = np.full(runs, pulses(float(k)))
+        truth.step(1.0, current[0])
+        own = np.interp(truth.soc, CELL.ocv_soc, CELL.ocv_voltage)
+        voltage = own + offset + resistance * (truth.voltage - own)
+        voltage += rng.normal(0, options.voltage_noise, runs)
+        one = np.ones(runs)
+        cells.step(one, current + bias, 0 * one, voltage, current + bias, 25 * one)
+        if k > 600:
+            inside.append(np.abs(cells.soc - truth.soc) < 2 * cells.sigma)
+    assert 0.9 < np.mean(inside)
