@@ -3,14 +3,16 @@
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import can
 
-from dbms_pack import Pack, PackError, load_pack
+from dbms_pack import Pack, PackError, load_pack, paths
 
 from .convert import LOGS, Converter, ConvertError, frames_of, play
+from .field_csv import FieldError, read_layout, rewrite
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,14 +20,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     value = _parser().parse_args(argv)
     try:
         pack = load_pack(value.pack)
-        source = _source(pack, value.inputs, value.speed)
-        converter = Converter(pack, value.output, value.speed)
-        try:
-            for bus, message in source:
-                converter.feed(bus, message)
-        finally:
-            refused = converter.close()
-    except (ConvertError, PackError) as error:
+        with tempfile.TemporaryDirectory() as folder:
+            inputs = value.inputs
+            if value.columns:
+                inputs = [_renamed(value, Path(folder))]
+            source = _source(pack, inputs, value.speed)
+            converter = Converter(pack, value.output, value.speed)
+            try:
+                for bus, message in source:
+                    converter.feed(bus, message)
+            finally:
+                refused = converter.close()
+    except (ConvertError, FieldError, PackError) as error:
         print(f'dbms convert: {error}', file=sys.stderr)
         return 2
     print(f'{value.output}: {converter.messages} messages of pack {pack.name}')
@@ -34,6 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not converter.messages:
         print(f'dbms convert: no measurement of pack {pack.name} in it', file=sys.stderr)
     return 0 if converter.messages else 1
+
+
+def _renamed(value: argparse.Namespace, folder: Path) -> str:
+    """Write the CSV file anew by the layout of its columns; return where."""
+    if len(value.inputs) != 1:
+        raise ConvertError('--columns goes with one CSV file')
+    layout = read_layout(paths.find('recordings', value.columns))
+    target = folder / 'columns.csv'
+    first, count = value.rows
+    rewrite(Path(value.inputs[0]), target, layout, first, count)
+    return str(target)
 
 
 def _source(pack: Pack, inputs: list[str], speed: float) -> Iterable[tuple[str, can.Message]]:
@@ -67,8 +84,17 @@ def _parser() -> argparse.ArgumentParser:
     add('inputs', nargs='+', metavar='[BUS=]FILE', help='a log per bus of the pack, or a CSV file')
     add('--pack', required=True, help='pack file, or name of a shipped one')
     add('-o', '--output', type=Path, required=True, metavar='OUT.mcap')
+    add('--columns', metavar='FILE', help='layout of a CSV file with other names: ev_field, ...')
+    add('--rows', type=_rows, default=(0, None), metavar='FIRST:COUNT', help='with --columns')
     add('--speed', type=_speed, default=1.0, metavar='N', help='of a CSV file: N times faster')
     return words
+
+
+def _rows(text: str) -> tuple[int, int | None]:
+    first, _, count = text.partition(':')
+    if not first.isdigit() or not (count.isdigit() or not count):
+        raise argparse.ArgumentTypeError(f'{text!r}: as 1000:200, or 1000')
+    return int(first), int(count) if count else None
 
 
 def _speed(text: str) -> float:
