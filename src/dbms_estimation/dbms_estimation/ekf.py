@@ -209,8 +209,8 @@ class CellFilter:
         celsius = _celsius(temperature)
         z = self._tables.impedance(self.soc, celsius)
         # What of capacity and error depends on the place of the cell:
-        share = np.broadcast_to(self._tables.capacity(celsius), dt.shape)
-        self._charge_of_full = 3600.0 * self._one_c * share * self.health
+        share = self._tables.capacity(celsius) * self.health
+        self._charge_of_full = 3600.0 * self._one_c * share
         self._model_error = self._tables.model_error(celsius, self.options.model_error, self.soc)
         self._sense(np.isfinite(temperature))
         charge, blind = np.where(moving, charge, 0.0), np.where(moving, blind, 0.0)
