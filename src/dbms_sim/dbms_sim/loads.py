@@ -161,7 +161,7 @@ class Boat:
         rate = 0.01 + 0.005 * (time % 1800.0 < 600.0)  # the fridge goes on and off
         hour = time % DAY / 3600.0
         if any(begin <= hour < begin + 0.2 for begin in (3.0, 9.0)):  # out of and into harbour
-            rate += 0.8 if time % 45.0 < 4.0 else 0.1
+            rate += 0.6 if time % 45.0 < 4.0 else 0.1
         elif 3.0 <= hour < 9.0:  # the instruments and the autopilot at sea
             rate += 0.01
         if pack.lowest_soc <= 0.1:
