@@ -61,6 +61,12 @@ def parser() -> argparse.ArgumentParser:
     add('--duration', type=float, metavar='S', help='end after S seconds')
     add('--no-view', action='store_true', help='lines of events instead of the live view')
     add('--summary', type=Path, metavar='FILE', help='write what happened as JSON')
+    add(
+        '--state',
+        metavar='FILE',
+        help='keep what is known of the cells over a restart; left out: '
+        'with --hardware in the state folder of the user, simulated nowhere',
+    )
     add('--record', type=Path, metavar='DIR', help='record all topics, as ./dbms record does')
     return words
 
@@ -86,6 +92,7 @@ def make_plan(arguments: Sequence[str], terminal: bool) -> Plan:
         initial_soc=value.initial_soc,
         time_scale=value.speed,
         boards=tuple(name for name in value.boards.split(',') if name),
+        extra={'estimation': {'state_file': os.path.abspath(value.state)}} if value.state else {},
     )
     return Plan(
         pack=pack,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
+from dbms_bringup.graph import graph
 from dbms_bringup.plan import fitting_pack, make_plan
 
 
@@ -64,3 +65,14 @@ def test_a_recording_that_fits_no_pack_is_refused(tmp_path):
 def test_what_makes_no_sense_is_refused(words, said):
     with pytest.raises(ValueError, match=said):
         make_plan(words, terminal=False)
+
+
+def test_the_state_of_a_simulated_pack_is_kept_only_where_it_is_asked_for():
+    def kept(*words: str) -> object:
+        plan = make_plan(words, terminal=False)
+        nodes = {node.name: node for node in graph(plan.pack, plan.options)}
+        return nodes['estimation'].parameters.get('state_file')
+
+    assert kept() == 'none'
+    assert kept('--state', '/x/state.sqlite') == '/x/state.sqlite'
+    assert kept('--hardware') is None  # where the node has such files
