@@ -19,7 +19,14 @@ from .identification.laboratory import (
     read_measurement,
     read_ocv_table,
 )
-from .identification.ocv import Leg, Ocv, from_measurements, from_table, slow_legs
+from .identification.ocv import (
+    Leg,
+    Ocv,
+    from_measurements,
+    from_rests,
+    from_table,
+    slow_legs,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +64,8 @@ def _ocv(paths: Sequence[Path], layout: Layout) -> tuple[Ocv, tuple[Leg, ...]]:
     legs: tuple[Leg, ...] = ()
     if layout.ocv_table:
         ocv = from_table(*read_ocv_table(paths[0], layout), layout.capacity or 1.0)
+    elif layout.ocv_from_rests:
+        ocv = from_rests(read_measurement(paths[0], layout))
     else:
         measurements = [read_measurement(path, layout) for path in paths]
         ocv, legs = from_measurements(measurements), slow_legs(measurements)

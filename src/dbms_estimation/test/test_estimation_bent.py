@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dbms_estimation.identification.cell_file import cell_text
-from dbms_estimation.identification.circuit import SOCS, filtered
+from dbms_estimation.identification.circuit import SOCS, CircuitFit, filtered
 from dbms_estimation.identification.identify import identify
 from dbms_estimation.identification.laboratory import (
     LaboratoryError,
@@ -70,6 +70,29 @@ def test_a_bent_resistance_is_found(cycles):
     assert linear.residuals[0].rms > 10 * found.residuals[0].rms
 
 
+def test_the_capacity_of_each_temperature_may_be_said(cycles):
+    aged = replace(LAYOUT, capacities={25: CAPACITY, 0: 0.9 * CAPACITY})
+    found = identify(OCV, [], [*cycles, shrunk(cycles[0])], aged)
+    assert max(r.rms for r in found.residuals) < 0.002
+    cell = load_cell_text(cell_text('aged', aged, found), Path('aged.yaml'))
+    assert cell.capacities[1].tolist() == [2.25, 2.5]
+
+
+def test_rows_under_load_may_weigh_more_than_rests(cycles):
+    rest = cycles[0]
+    quiet = replace(rest, current=np.where(np.arange(len(rest.current)) < 100, rest.current, 0.0))
+    for asked, expected in ((0.0, 100 / len(quiet.current)), (0.5, 0.5)):
+        fit = CircuitFit(OCV, CAPACITY, np.array([25.0]), load_share=asked)
+        _, weight = fit.residual(quiet, 1.0 + quiet.charge / CAPACITY)
+        share = weight[quiet.current != 0.0].sum() / weight.sum()
+        assert share == pytest.approx(expected, abs=0.01)
+
+
+def shrunk(m: Measurement) -> Measurement:
+    """Return the recording of a cell that holds a tenth less, at 0 degC."""
+    return replace(m, charge=0.9 * m.charge, temperature=np.zeros(len(m.charge)))
+
+
 def test_the_file_says_what_was_found_and_what_the_layout_knows(cycles):
     text = cell_text('bent', LAYOUT, identify(OCV, [], cycles, LAYOUT))
     cell = load_cell_text(text, Path('bent.yaml'))
@@ -85,6 +108,11 @@ def test_the_file_says_what_was_found_and_what_the_layout_knows(cycles):
         ('saturation: 0', 'at least 0.01 V'),
         ('saturation: much', 'at least 0.01 V'),
         ('saturation: .nan', 'at least 0.01 V'),
+        ('load_share: 1', 'below 1'),
+        ('load_share: half', 'below 1'),
+        ('capacities: 2.8', 'Ah at each'),
+        ('capacities: {25: 2.8, 0: low}', 'Ah at each'),
+        ('capacities: {25: 0}', 'Ah at each'),
         ('time_constants: 40', 'two numbers'),
         ('time_constants: [40, fast]', 'two numbers'),
         ('time_constants: [1200, 40]', 'rising'),

@@ -12,11 +12,10 @@ from .circuit import COLDEST, SOCS, CircuitFit
 from .hysteresis import Branches
 from .laboratory import Layout, Measurement
 from .model_error import ErrorTable, Residual, error_table
-from .ocv import Leg, Ocv
+from .ocv import REST, Leg, Ocv
 
 FULL = 0.93  # SOC by its first voltage from which on a file is taken to begin full
 REST_CURRENT = 0.02  # per capacity, 1/h
-REST = 1500.0  # s, after which a rest tells the OCV
 _CAPACITIES = np.linspace(0.8, 1.1, 151)  # of the nominal one, that are tried
 MOST = 1.0  # Ohm, in a cell file
 _STEP = 5.0  # K between the rows of the tables
@@ -51,7 +50,7 @@ def identify(
     """
     files = [discharge_of(m) for m in (*pulses, *cycles)]
     places = sorted({rounded(m) for m in pulses or files})
-    capacities = {}
+    capacities = {float(place): float(q) for place, q in (layout.capacities or {}).items()}
     if layout.match_capacity:
         for m in pulses:
             capacities[rounded(m)] = matched_capacity(discharge_of(m), ocv)
@@ -63,9 +62,11 @@ def identify(
         np.array(places),
         taus,
         saturation=layout.saturation,
+        load_share=layout.load_share,
         hysteresis_soc=layout.hysteresis_soc,
         activation=layout.activation,
         branches=branches,
+        by_steepness=bool(legs) or layout.ocv_from_rests,
     )
     socs = [soc_of(m, ocv, capacities) for m in files]
     for m, soc in zip(files, socs, strict=True):

@@ -20,6 +20,9 @@ _KEYS = {
 }
 
 
+_FULL = 0.001  # of the charge that was moved
+
+
 class LaboratoryError(ValueError):
     """A laboratory file, or the YAML that describes it, cannot be used; the text says why."""
 
@@ -37,8 +40,12 @@ class Layout:
     capacity: float | None = None  # Ah, what SOC 1..0 is to mean; else of the OCV file
     row_period: float | None = None  # s, where there is no column of time
     also: Sequence[Mapping[str, Any]] = ()  # other columns, for files that lack these
+    from_full: bool = False  # a file counts from where its charge is highest
+    ocv_from_rests: bool = False  # of a pulse test, where no slow discharge was measured
     match_capacity: bool = False  # find it for each temperature from the rests of the pulses
+    capacities: Mapping[float, float] | None = None  # Ah at degC, where the cell aged on the way
     saturation: float = math.inf  # V, at which the voltage of R0 bends
+    load_share: float = 0.0  # of the weight of a file for its rows under load, at least; below 1
     time_constants: Sequence[float] = (40.0, 1200.0)  # s, of the RC pairs, the faster first
     ocv_by_temperature: bool = False  # find how OCV and hysteresis go with it from the rests
     hysteresis_soc: float = 0.05  # SOC that takes the hysteresis from the middle to an edge
@@ -108,6 +115,15 @@ def _check_circuit(layout: Layout) -> None:
         if not is_number(value) or not least <= value <= most:
             raise LaboratoryError(f'{layout.path}: {name}: {value!r}; {least:g} to {most:g}')
     _check_entropic(layout, is_number)
+    if not is_number(layout.load_share) or not 0.0 <= layout.load_share < 1.0:
+        raise LaboratoryError(f'{layout.path}: load_share: {layout.load_share!r}; from 0 to below 1')
+    known = layout.capacities
+    if known is not None and not (
+        isinstance(known, Mapping)
+        and all(is_number(place) and is_number(value) for place, value in known.items())
+        and all(0.0 < value < 10000.0 for value in known.values())
+    ):
+        raise LaboratoryError(f'{layout.path}: capacities: {known!r}; Ah at each of some degC')
     taus = layout.time_constants
     if not (isinstance(taus, Sequence) and len(taus) == 2 and all(map(is_number, taus))):
         raise LaboratoryError(f'{layout.path}: time_constants: {taus!r}; two numbers in s')
@@ -162,13 +178,29 @@ def _measurement(path: Path, layout: Layout) -> Measurement:
     begins = float(get['soc'][rising][0]) if 'soc' in get else np.nan
     whole = Measurement(path, time, current, get['voltage'], temperature, counter, begins)
     kept = whole.rows(rising)
-    return replace(kept, charge=kept.charge - kept.charge[0])
+    kept = replace(kept, charge=kept.charge - kept.charge[0])
+    if layout.from_full:
+        # An offset of the sensor goes on counting while the full cell rests.
+        full = kept.charge >= kept.charge.max() - _FULL * np.ptp(kept.charge)
+        kept = kept.rows(slice(int(full.argmax()), None))
+        kept = replace(kept, charge=kept.charge - kept.charge[0], begins=1.0)
+    return kept
 
 
 def _counter(get: Mapping[str, np.ndarray], layout: Layout) -> FloatArray:
     if 'soc' in get:
         return get['soc'] * (layout.capacity or 1.0)
-    return get['charge'] if 'charge' in get else get['charged'] - get['discharged']
+    if 'charge' in get:
+        return get['charge']
+    if 'charged' in get:
+        return get['charged'] - get['discharged']
+    # No counter: a row tells the current since the row before it.
+    current = -get['current'] if layout.discharge_positive else get['current']
+    known = np.isfinite(get['time'] + current)
+    steps = np.diff(get['time'][known], prepend=get['time'][known][:1])
+    counter = np.full(len(current), np.nan)
+    counter[known] = np.cumsum(current[known] * steps) / 3600.0
+    return counter
 
 
 def _named_temperature(path: Path, layout: Layout) -> float:
@@ -188,16 +220,28 @@ def _text(path: Path, layout: Layout) -> dict[str, np.ndarray]:
     except (OSError, EOFError) as error:
         raise LaboratoryError(f'{path}: {error}') from error
     wanted = {name.lower() for name in layout.columns.values()}
+    if all(re.fullmatch(r'#\d+', name) for name in wanted):  # no header: by number, from 1
+        return _fields(lines, {name: int(name[1:]) - 1 for name in wanted}, path)
     headers = [[field.strip().lower() for field in line.split(',')] for line in lines[:100]]
     start = next((k for k, fields in enumerate(headers) if wanted <= set(fields)), None)
     if start is None:
         raise LaboratoryError(f'{path}: no header with {", ".join(layout.columns.values())}')
     header = headers[start]
-    places = [header.index(name) for name in sorted(wanted)]
-    values = np.genfromtxt(
-        lines[start + 1 :], delimiter=',', usecols=places, invalid_raise=False, loose=True
-    )
-    return dict(zip(sorted(wanted), np.atleast_2d(values).T, strict=True))
+    return _fields(lines[start + 1 :], {name: header.index(name) for name in wanted}, path)
+
+
+def _fields(lines: Sequence[str], places: Mapping[str, int], path: Path) -> dict[str, np.ndarray]:
+    """Return columns by their place in a row; what is no number becomes NaN."""
+    try:
+        values = np.genfromtxt(
+            lines, delimiter=',', usecols=list(places.values()), invalid_raise=False, loose=True
+        )
+    except (ValueError, IndexError) as error:
+        raise LaboratoryError(f'{path}: {error}') from error
+    values = np.atleast_2d(values)
+    if values.shape[1] != len(places):
+        raise LaboratoryError(f'{path}: rows are too short for {", ".join(places)}')
+    return dict(zip(places, values.T, strict=True))
 
 
 def _matlab(path: Path) -> dict[str, np.ndarray]:

@@ -13,6 +13,8 @@ from .laboratory import LaboratoryError, Measurement
 _ENDS = np.array([0, 0.01, 0.02, 0.03, 0.045, 0.06, 0.08])
 GRID = np.r_[_ENDS, np.linspace(0.1, 0.9, 41), (1.0 - _ENDS)[::-1]]
 SLOW = 0.12  # current per charge moved, 1/h, up to which a leg tells the OCV
+REST = 1500.0  # s, after which a rest tells the OCV
+_SETTLED = 600.0  # s of a slow part, after which its voltage has the shape of the OCV
 LEAST_RISE = 2e-5  # V between points: the filter inverts the curve
 
 
@@ -82,6 +84,35 @@ def from_measurements(measurements: Sequence[Measurement]) -> Ocv:
         curves[sign] = np.asarray(np.interp(GRID, soc[order], leg.voltage[order]))
     down, up = curves[-1], curves.get(1, curves[-1])
     return Ocv(GRID, rising(0.5 * (up + down)), 0.5 * (up - down), float(np.mean(charges)))
+
+
+def from_rests(measurement: Measurement) -> Ocv:
+    """Return the OCV of a pulse test from full to empty, with rests between slow parts.
+
+    It goes through the ends of the rests; between them it has the shape of the slow parts, each
+    from where its polarisation has settled.
+    """
+    m = measurement
+    capacity = -float(m.charge.min())
+    soc = 1.0 + m.charge / capacity
+    resting = np.abs(m.current) < 0.02 * capacity
+    load = -float(np.median(m.current[m.current < -0.02 * capacity]))
+    slow = np.abs(m.current + load) < 0.2 * load
+    began = np.maximum.accumulate(np.where(slow, m.time[0], m.time))  # of the slow part
+    ends = np.flatnonzero(resting[:-1] & ~resting[1:])
+    loaded = np.maximum.accumulate(np.where(resting, 0, np.arange(len(soc))))  # row before
+    ends = ends[m.time[ends] - m.time[loaded[ends]] > REST]
+    rests = ends[slow[loaded[ends]]]
+    if len(rests) < 4:
+        raise LaboratoryError(f'{m.path}: {len(rests)} rests of {REST:g} s; 4 are needed')
+    shift = m.voltage[rests] - m.voltage[loaded[rests]]
+    settled = np.flatnonzero(slow & (m.time - began > _SETTLED))
+    shape = m.voltage[settled] + np.interp(soc[settled], soc[rests][::-1], shift[::-1])
+    known = np.r_[soc[settled], soc[ends]]
+    voltage = np.r_[shape, m.voltage[ends]]
+    order = np.argsort(known, kind='stable')
+    curve = rising(np.asarray(np.interp(GRID, known[order], voltage[order])))
+    return Ocv(GRID, curve, np.zeros(len(GRID)), capacity)
 
 
 def from_table(soc: FloatArray, up: FloatArray, down: FloatArray, capacity: float) -> Ocv:
