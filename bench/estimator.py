@@ -4,7 +4,7 @@
     ./dbms bench estimator
     ./dbms bench estimator --cells 16 256 4096 --json result.json
 
-All run in the same process on one core, in turns, over the same seeded readings; medians count.
+All run in the same thread, in turns, over the same seeded readings; medians of CPU time count.
 The filterpy EKF has the same six states and the same tables, looked up for one cell at a time,
 and none of the safeguards. The compiled loop (numba) has the same arithmetic as the filter and
 must give the same numbers. What a tick of the whole estimator and the messages of the node cost
@@ -16,7 +16,6 @@ as slow as numba, with 4096 cells; or when filter and loop disagree. Needs filte
 """
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -151,9 +150,9 @@ def measure(cell: CellModel, count: int, seconds: float) -> dict[str, float]:
         readings = [given.readings() for _ in range(10)]
         for name, (step, cells) in runs.items():
             for r in readings[:1] if name == 'filterpy' else readings:
-                start = time.perf_counter()
+                start = time.thread_time()
                 step(r)
-                times[name].append((time.perf_counter() - start) / cells * 1e9)
+                times[name].append((time.thread_time() - start) / cells * 1e9)
     result = {name: statistics.median(values) for name, values in times.items()}
     if twin is not None:
         result['differ'] = float(np.abs(twin.state[:, 0] - arrays.soc).max())
@@ -174,18 +173,18 @@ def tick(cell: CellModel, count: int, repeats: int) -> dict[str, float]:
     level = CellTables(cell).ocv(np.array([0.6]))[0][0]
     for k in range(repeats + 5):
         now = 1000.0 + DT * k
-        start = time.perf_counter()
+        start = time.thread_time()
         for index, module in enumerate(pack.modules):
             voltages = level + random.normal(0.0, 1e-3, module.cells)
             estimation.on_scan(index, now, now, voltages, [20.0] * module.temperatures, 1)
-        times['scan'].append((time.perf_counter() - start) / len(pack.modules))
+        times['scan'].append((time.thread_time() - start) / len(pack.modules))
         estimator.add_current(0, now, 0.1)
-        start = time.perf_counter()
+        start = time.thread_time()
         view = estimation.tick(now)
-        times['tick'].append(time.perf_counter() - start)
-        start = time.perf_counter()
+        times['tick'].append(time.thread_time() - start)
+        start = time.thread_time()
         view.pack(view.strings())
-        times['battery_state'].append(time.perf_counter() - start)
+        times['battery_state'].append(time.thread_time() - start)
     return {name: 1e6 * statistics.median(values[5:]) for name, values in times.items()}
 
 
@@ -209,8 +208,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f'bench estimator: {error.name} is missing; install it: {INSTALL}', file=sys.stderr)
         return 2
     cell = load_cell(words.cell)
-    if hasattr(os, 'sched_setaffinity'):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     results, missed = {}, []
     table = Table(title=f'SOC filter, {cell.name}: ns per cell and step, medians')
     for name in ('cells', 'filter', 'numba', 'filterpy', 'filterpy / filter', 'filter / numba'):
