@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dbms_estimation.identification.cell_file import cell_text
-from dbms_estimation.identification.circuit import SOCS, CircuitFit, filtered
+from dbms_estimation.identification.circuit import SOCS, filtered
 from dbms_estimation.identification.identify import identify
 from dbms_estimation.identification.laboratory import (
     LaboratoryError,
@@ -78,16 +78,6 @@ def test_the_capacity_of_each_temperature_may_be_said(cycles):
     assert cell.capacities[1].tolist() == [2.25, 2.5]
 
 
-def test_rows_under_load_may_weigh_more_than_rests(cycles):
-    rest = cycles[0]
-    quiet = replace(rest, current=np.where(np.arange(len(rest.current)) < 100, rest.current, 0.0))
-    for asked, expected in ((0.0, 100 / len(quiet.current)), (0.5, 0.5)):
-        fit = CircuitFit(OCV, CAPACITY, np.array([25.0]), load_share=asked)
-        _, weight = fit.residual(quiet, 1.0 + quiet.charge / CAPACITY)
-        share = weight[quiet.current != 0.0].sum() / weight.sum()
-        assert share == pytest.approx(expected, abs=0.01)
-
-
 def shrunk(m: Measurement) -> Measurement:
     """Return the recording of a cell that holds a tenth less, at 0 degC."""
     return replace(m, charge=0.9 * m.charge, temperature=np.zeros(len(m.charge)))
@@ -108,8 +98,6 @@ def test_the_file_says_what_was_found_and_what_the_layout_knows(cycles):
         ('saturation: 0', 'at least 0.01 V'),
         ('saturation: much', 'at least 0.01 V'),
         ('saturation: .nan', 'at least 0.01 V'),
-        ('load_share: 1', 'below 1'),
-        ('load_share: half', 'below 1'),
         ('capacities: 2.8', 'Ah at each'),
         ('capacities: {25: 2.8, 0: low}', 'Ah at each'),
         ('capacities: {25: 0}', 'Ah at each'),

@@ -35,7 +35,6 @@ COLDEST = -30.0  # degC, of the tables
 TAUS = (40.0, 1200.0)  # s, of the RC pairs
 _LEAST = 1e-5  # Ohm
 _ROUNDS = 5
-_LOAD = 0.02  # of the capacity, 1/h: more is a load
 _FIRST_STEP = 0.7
 _LEG_STEP = 60.0  # s between the rows of a slow leg that are used
 _FIRM = 10.0  # weight of what is expected of resistances that slow legs cannot tell apart
@@ -66,7 +65,6 @@ class CircuitFit:
     saturation: float = np.inf  # V
     hysteresis_soc: float = 0.05
     activation: float = ARRHENIUS
-    load_share: float = 0.0  # of the weight of a file, for rows under load at least
     branches: Branches | None = None
     by_steepness: bool = False  # whether a steep OCV, which the SOC errs on, tells less
     solution: FloatArray = field(init=False)
@@ -175,17 +173,7 @@ class CircuitFit:
         known = np.interp(soc, self.ocv.soc, self.ocv.voltage)
         known += np.interp(soc, self.ocv.soc, self.ocv.gap) * turned
         rest = m.voltage - known - beside
-        weight = self._balanced(np.clip(dt, 0, LONGEST_WEIGHT), m.current)
-        return np.concatenate(columns, axis=1), rest, weight
-
-    def _balanced(self, weight: FloatArray, current: FloatArray) -> FloatArray:
-        """Return the weights with no less than `load_share` on the rows under load."""
-        loaded = np.abs(current) > _LOAD * self.capacity
-        share = weight[loaded].sum() / weight.sum()
-        if 0.0 < share < self.load_share:
-            more = self.load_share * (1.0 - share) / (share * (1.0 - self.load_share))
-            weight = np.where(loaded, weight * more, weight)
-        return weight
+        return np.concatenate(columns, axis=1), rest, np.clip(dt, 0, LONGEST_WEIGHT)
 
     def _ohmic(self, share: FloatArray, current: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the voltage of R0 as a line over its values at the nodes: slopes and rest."""

@@ -62,7 +62,6 @@ def identify(
         np.array(places),
         taus,
         saturation=layout.saturation,
-        load_share=layout.load_share,
         hysteresis_soc=layout.hysteresis_soc,
         activation=layout.activation,
         branches=branches,

@@ -45,7 +45,6 @@ class Layout:
     match_capacity: bool = False  # find it for each temperature from the rests of the pulses
     capacities: Mapping[float, float] | None = None  # Ah at degC, where the cell aged on the way
     saturation: float = math.inf  # V, at which the voltage of R0 bends
-    load_share: float = 0.0  # of the weight of a file for its rows under load, at least; below 1
     time_constants: Sequence[float] = (40.0, 1200.0)  # s, of the RC pairs, the faster first
     ocv_by_temperature: bool = False  # find how OCV and hysteresis go with it from the rests
     hysteresis_soc: float = 0.05  # SOC that takes the hysteresis from the middle to an edge
@@ -115,8 +114,6 @@ def _check_circuit(layout: Layout) -> None:
         if not is_number(value) or not least <= value <= most:
             raise LaboratoryError(f'{layout.path}: {name}: {value!r}; {least:g} to {most:g}')
     _check_entropic(layout, is_number)
-    if not is_number(layout.load_share) or not 0.0 <= layout.load_share < 1.0:
-        raise LaboratoryError(f'{layout.path}: load_share: {layout.load_share!r}; from 0 to below 1')
     known = layout.capacities
     if known is not None and not (
         isinstance(known, Mapping)
