@@ -23,7 +23,7 @@ class FilterOptions:
     blind_resistance_error: float = 1.5  # the same where no temperature is measured
     resistance_soc: float = 0.3  # change of SOC after which that error is another one
     resistance_time: float = 1e5  # s, the same without any change of SOC
-    quick_share: float = 0.4  # how much of the model error changes soon
+    quick_share: float = 0.6  # how much of the model error changes soon
     quick_error: float = 0.2  # relative, of what the current adds to the voltage
     quick_time: float = 200.0  # s, over which both stay the same
     soc_axis_error: float = 0.01  # SOC by which the OCV table may be shifted
