@@ -118,8 +118,8 @@ def capacity_score(w: Windows) -> CapacityScore:
     told = np.full((4, count), np.nan)  # filter, sigma, last full, least squares
     for k in range(count):
         filter_.age(np.ones(1), np.full(1, 4 * 3600.0))
-        row = (v[k : k + 1] for v in (w.x, w.y, w.white, w.fixed))
-        filter_.add(Pairs(*row, np.full(1, abs(w.x[k]) * 2)))
+        x, y, white, fixed = (v[k : k + 1] for v in (w.x, w.y, w.white, w.fixed))
+        filter_.add(Pairs(x, y, white, fixed, np.abs(x) * 2))
         told[:2, k] = filter_.ratio[0], filter_.sigma[0]
         full = np.flatnonzero(np.abs(w.x[: k + 1]) >= FULL)
         if len(full):
