@@ -113,4 +113,4 @@ def test_two_paths_to_the_chassis_empty_the_cells_and_one_does_not(robot):
 
     volts = make_rig(robot).world.feed.plant.string_voltages[0]
     assert lost('plus', 'minus') == pytest.approx(volts / 10.0, rel=0.02)
-    assert lost('plus') < 1e-4
+    assert lost('plus') < 1e-3  # self-discharge
