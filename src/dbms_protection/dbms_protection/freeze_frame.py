@@ -59,7 +59,7 @@ class Recorder:
 def packed(frame: Mapping[str, npt.NDArray[Any]]) -> bytes:
     """Return a frame as the bytes of an npz file; packing it would take the processor."""
     content = io.BytesIO()
-    np.savez(content, **frame)
+    np.savez(content, **frame)  # type: ignore[arg-type]
     return content.getvalue()
 
 
