@@ -98,6 +98,8 @@ def test_the_file_says_what_was_found_and_what_the_layout_knows(cycles):
         ('saturation: 0', 'at least 0.01 V'),
         ('saturation: much', 'at least 0.01 V'),
         ('saturation: .nan', 'at least 0.01 V'),
+        ('ocv_by_temperature: true', '0 to 0.01'),
+        ('ocv_by_temperature: .nan', '0 to 0.01'),
         ('capacities: 2.8', 'Ah at each'),
         ('capacities: {25: 2.8, 0: low}', 'Ah at each'),
         ('capacities: {25: 0}', 'Ah at each'),

@@ -19,7 +19,7 @@ REFERENCE = 25.0  # degC, of the OCV table
 KNOTS = np.r_[0.0, 0.02, np.linspace(0.05, 0.95, 19), 0.98, 1.0]
 LEG_WEIGHT = 0.5  # of a slow leg, where a drive cycle has 1
 _GAP_SIGMA = 0.010  # V: half of what a slow leg's gap may hold of polarisation
-_ENTROPIC_SIGMA = 3e-4  # V/K
+ENTROPIC_SIGMA = 3e-4  # V/K
 _STRENGTH = 1e-6  # of these expectations; of a file, per V**2, 1
 SOC_ERROR = 0.004  # of the counters: where the OCV is steep it counts as voltage
 LEG_SOC_ERROR = 0.012  # the same of slow legs: another campaign, another full and empty
@@ -36,6 +36,7 @@ class Branches:
     """
 
     legs: tuple[Leg, ...]
+    change: float = ENTROPIC_SIGMA  # V/K, of the OCV, that is expected
 
     @property
     def coldest(self) -> float:
@@ -49,14 +50,13 @@ class Branches:
         warmer = (temperature - REFERENCE)[:, None]
         return np.concatenate([weights * warmer, weights * state[:, None]], axis=1)
 
-    @staticmethod
-    def expected() -> FloatArray:
+    def expected(self) -> FloatArray:
         """Return what is expected of both without data, as normal equations."""
         count = len(KNOTS)
         bend = np.diff(np.eye(count), 2, axis=0)
         one = 0.1 * np.eye(count) + bend.T @ bend
         result = np.zeros((2 * count, 2 * count))
-        result[:count, :count] = one * (_STRENGTH / _ENTROPIC_SIGMA**2)
+        result[:count, :count] = one * (_STRENGTH / self.change**2)
         result[count:, count:] = one * (_STRENGTH / _GAP_SIGMA**2)
         return result
 

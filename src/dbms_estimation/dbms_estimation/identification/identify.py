@@ -9,7 +9,7 @@ import numpy as np
 from dbms_pack.model import FloatArray
 
 from .circuit import COLDEST, SOCS, CircuitFit
-from .hysteresis import Branches
+from .hysteresis import ENTROPIC_SIGMA, Branches
 from .laboratory import Layout, Measurement
 from .model_error import ErrorTable, Residual, error_table
 from .ocv import REST, Leg, Ocv
@@ -54,7 +54,8 @@ def identify(
     if layout.match_capacity:
         for m in pulses:
             capacities[rounded(m)] = matched_capacity(discharge_of(m), ocv)
-    branches = Branches(tuple(legs)) if legs or layout.ocv_by_temperature else None
+    change = layout.ocv_by_temperature or ENTROPIC_SIGMA
+    branches = Branches(tuple(legs), change) if legs or layout.ocv_by_temperature else None
     taus = (float(layout.time_constants[0]), float(layout.time_constants[1]))
     fit = CircuitFit(
         ocv,

@@ -46,7 +46,7 @@ class Layout:
     capacities: Mapping[float, float] | None = None  # Ah at degC, where the cell aged on the way
     saturation: float = math.inf  # V, at which the voltage of R0 bends
     time_constants: Sequence[float] = (40.0, 1200.0)  # s, of the RC pairs, the faster first
-    ocv_by_temperature: bool = False  # find how OCV and hysteresis go with it from the rests
+    ocv_by_temperature: float = 0.0  # V/K that is expected; above 0 it is found from all files
     hysteresis_soc: float = 0.05  # SOC that takes the hysteresis from the middle to an edge
     activation: float = 3500.0  # K, of the resistances: how they go with temperature unmeasured
     # soc [1], voltage [V/K]: how the OCV goes with temperature, where one does not tell it
@@ -114,6 +114,9 @@ def _check_circuit(layout: Layout) -> None:
         if not is_number(value) or not least <= value <= most:
             raise LaboratoryError(f'{layout.path}: {name}: {value!r}; {least:g} to {most:g}')
     _check_entropic(layout, is_number)
+    change = layout.ocv_by_temperature
+    if not is_number(change) or not 0.0 <= change <= 0.01:
+        raise LaboratoryError(f'{layout.path}: ocv_by_temperature: {change!r}; 0 to 0.01 V/K')
     known = layout.capacities
     if known is not None and not (
         isinstance(known, Mapping)
