@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """State of the estimators as plain arrays, for whoever keeps it over a restart."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dbms_pack.model import FloatArray
+
+Floats = Sequence[float] | npt.NDArray[np.floating[Any]]  # as messages and recordings have them
 
 
 def restore(

@@ -69,12 +69,12 @@ class CellTables:
             cell.r2 / parallel,
             cell.tau2,
         )
-        rows = [
+        impedance = [
             np.column_stack([np.interp(self._grid, cell.socs, table[t]) for table in scaled])
             for t in range(len(self._temperatures))
         ]
-        rows.append(rows[-1])  # the upper neighbour of the warmest row
-        self._impedance = np.concatenate(rows)
+        impedance.append(impedance[-1])  # the upper neighbour of the warmest row
+        self._impedance = np.concatenate(impedance)
 
     def ocv(
         self, soc: FloatArray, temperature: FloatArray | None = None

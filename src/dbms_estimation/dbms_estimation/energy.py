@@ -42,7 +42,8 @@ class _Steps:
         worse = np.minimum(sigmas * cells.capacity_sigma, 0.5)
         capacity = cells.capacity * (1 - worse)
         room = soc - bounds.soc_min if sign < 0 else bounds.soc_max - soc
-        self.charge = np.linspace(0.0, max(float((capacity * room).min()), 0.0), STEPS + 1)
+        most = max(float((capacity * room).min()), 0.0)
+        self.charge = np.linspace(0.0, most, STEPS + 1).astype(np.float64)
         gained = sign * self.charge[:, None] / capacity
         shape = gained.shape
         place = np.clip(soc + gained, 0.0, 1.0).ravel()

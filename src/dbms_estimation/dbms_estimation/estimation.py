@@ -4,12 +4,11 @@
 The node and the replay of recordings are both thin shells around this.
 """
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from dbms_pack import Pack
-from dbms_pack.model import FloatArray
 
+from .arrays import Floats
 from .battery_state import UNHEARD, BatteryView, StringReading
 from .energy import Plan, plan
 from .health import SIGMAS, PackEnergy, PackHealth, PackPower
@@ -23,13 +22,20 @@ NAN = float('nan')
 class Measured(Protocol):
     """The fields of dbms_msgs/StringMeasurement that are used here."""
 
-    current: float
-    current_age: float
-    string_voltage: float
-    voltage_age: float
-    minus: int
-    plus: int
-    status: int
+    @property
+    def current(self) -> float: ...
+    @property
+    def current_age(self) -> float: ...
+    @property
+    def string_voltage(self) -> float: ...
+    @property
+    def voltage_age(self) -> float: ...
+    @property
+    def minus(self) -> int: ...
+    @property
+    def plus(self) -> int: ...
+    @property
+    def status(self) -> int: ...
 
 
 class Estimation:
@@ -51,8 +57,8 @@ class Estimation:
         index: int,
         stamp: float,
         arrival: float,
-        voltages: Sequence[float] | FloatArray,
-        temperatures: Sequence[float] | FloatArray,
+        voltages: Floats,
+        temperatures: Floats,
         serial: int,
     ) -> bool:
         """Take a scan of the module of that index; return whether it was used."""

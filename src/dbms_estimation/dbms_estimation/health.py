@@ -95,8 +95,10 @@ class PackHealth:
         usual = pack.capacity * USUAL_RATE * pack.cell.voltage_nominal
         self.meter = PowerMeter(usual * min(s.cells for s in pack.strings))
         self._since = np.zeros((3, pack.cells))  # s, As, s blind since the last slow look
-        self._level = np.full(pack.cells, np.nan)  # V, by which the OCV is off the table's
-        self._age = np.full(pack.cells, np.inf)  # s, of the level
+        self._level: FloatArray = np.full(
+            pack.cells, np.nan
+        )  # V, by which the OCV is off the table's
+        self._age: FloatArray = np.full(pack.cells, np.inf)  # s, of the level
         self.fresh = np.ones(pack.cells, dtype=bool)  # cells that are heard of; may be set
         self._place: FloatArray = np.full((3, pack.cells), np.nan)  # SOC, its sigma, temperature
         limits = pack.limits

@@ -26,6 +26,7 @@ ALIKE = 0.05  # what merging two may cost, after Runnalls (2007), of the SOC alo
 WITHIN = 0.95  # of the weights is within 2 sigma
 ONE_SIDED = 1.65  # sigmas that hold as much of one Gaussian to one side
 _ROUNDING = 1e-6
+_TINY = 1e-12
 
 
 class HypothesisFilter:
@@ -194,7 +195,7 @@ class HypothesisFilter:
             return values
         flat = (values * self.weight).reshape(-1, len(self.owner))
         sums = [np.bincount(self.owner, row, self.cells) for row in flat]
-        return np.array(sums).reshape(*values.shape[:-1], self.cells)
+        return np.asarray(sums, dtype=np.float64).reshape(*values.shape[:-1], self.cells)
 
     def _publish(self) -> None:
         columns = self.columns
@@ -261,7 +262,7 @@ class HypothesisFilter:
         self._normalise()
 
     def _sums(self, values: FloatArray) -> FloatArray:
-        return np.bincount(self.owner, values, self.cells)
+        return np.bincount(self.owner, values, self.cells).astype(np.float64)
 
     def _merge(self) -> None:
         """Merge neighbours that have become alike; mean and covariance stay what they were."""
@@ -289,7 +290,7 @@ class HypothesisFilter:
         self._keep(keep)
 
     def _cost(self, low: np.ndarray, high: np.ndarray) -> FloatArray:
-        p, soc = self.columns.covariance[0, 0], self.columns.soc
+        p, soc = np.maximum(self.columns.covariance[0, 0], _TINY), self.columns.soc
         a, b = self.weight[low], self.weight[high]
         both = a + b
         merged = (a * p[low] + b * p[high]) / both
@@ -341,7 +342,7 @@ def places(tables: CellTables) -> tuple[FloatArray, FloatArray]:
 
     They are narrow where the OCV is steep, so that it is a straight line within each.
     """
-    soc = np.linspace(0.0, 1.0, 1001)
+    soc = np.linspace(0.0, 1.0, 1001).astype(np.float64)
     way = soc / APART + (tables.ocv(soc)[0] - tables.ocv(np.zeros(1))[0]) / STEEP
     edges = np.interp(np.linspace(0.0, way[-1], COLUMNS + 1), way, soc)
     return 0.5 * (edges[1:] + edges[:-1]), OVERLAP * np.diff(edges)

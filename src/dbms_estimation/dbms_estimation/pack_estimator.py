@@ -15,6 +15,7 @@ import numpy as np
 
 from dbms_pack.model import FloatArray, Module, Pack
 
+from .arrays import Floats
 from .charge import STEPPED, StringCharge
 from .coulomb import CoulombCounter
 from .current_model import LONGEST, LOST, Estimated, cell_currents, string_current
@@ -73,9 +74,11 @@ class PackEstimator:
         ]
         # What the cells say about the current of strings whose sensor is lost.
         self.estimated: list[Estimated | None] = [None] * len(pack.strings)
-        self._before = np.full(pack.cells, np.nan)  # V, the last reading without a current
+        self._before: FloatArray = np.full(
+            pack.cells, np.nan
+        )  # V, the last reading without a current
         self._guessed = np.zeros(count, dtype=bool)  # modules stepped with such a current
-        self._still = np.zeros(pack.cells)  # s for which it has been the same
+        self._still: FloatArray = np.zeros(pack.cells)  # s for which it has been the same
         self.modules_of_string = _modules_of_strings(pack)
         offsets = [
             np.full(s.cells, OFFSET_PER_RANGE * s.current_sensor.range) for s in pack.strings
@@ -93,8 +96,8 @@ class PackEstimator:
         module: int,
         stamp: float,
         arrival: float,
-        voltages: Sequence[float] | FloatArray,
-        temperatures: Sequence[float] | FloatArray,
+        voltages: Floats,
+        temperatures: Floats,
     ) -> bool:
         """Note a scan of the module of that index; return False if it is refused and counted."""
         place = self.pack.modules[module]

@@ -78,7 +78,7 @@ class ResistanceFilter:
         self._time = 0.0
         self._looked_up = -np.inf
         self._z: Impedance | None = None
-        self._slope = np.zeros(cells)
+        self._slope: FloatArray = np.zeros(cells)
 
     @property
     def pairs(self) -> FloatArray:
@@ -175,8 +175,9 @@ class ResistanceFilter:
         charged = self._slope * change[_CHARGE] / (3600.0 * self._capacity)
         y = change[_VOLTAGE] - charged
         pairs = self.ratio * (x - z.r0 * change[_CURRENT])
-        noise = 2 * options.voltage_noise**2
-        noise = noise + 2 * np.square(options.current_noise * self._capacity * z.r0)
+        noise = 2 * options.voltage_noise**2 + 2 * np.square(
+            options.current_noise * self._capacity * z.r0
+        )
         noise += np.square(self.ratio * z.r0 * shifted) + np.square(options.pair_error * pairs)
         noise += np.square(options.slope_error * charged)
         expected = np.square(x) * self.variance + noise

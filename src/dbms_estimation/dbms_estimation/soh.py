@@ -68,8 +68,8 @@ class CapacityFilter:
         """Take the sigma of the current sensor's offset, in shares of the capacity per h."""
         self.options = options or CapacityOptions()
         self._offset_size = np.broadcast_to(np.asarray(offset, dtype=float), (cells,)).copy()
-        self.inverse = np.ones(cells)
-        self.offset = np.zeros(cells)
+        self.inverse: FloatArray = np.ones(cells)
+        self.offset: FloatArray = np.zeros(cells)
         self.windows = np.zeros(cells)
         self.refused = np.zeros(cells)
         self.covariance = np.zeros((3, cells))  # of inverse; of both; of offset

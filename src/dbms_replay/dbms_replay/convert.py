@@ -18,6 +18,7 @@ from dbms_drivers import codec
 from dbms_drivers.assembler import ModuleAssembler, ModuleScan
 from dbms_drivers.conversions import module_cells, string_measurement
 from dbms_drivers.decoder import BusDecoder
+from dbms_drivers.statistics import BusStatistics, Statistics
 from dbms_drivers.strings import StringTracker
 from dbms_pack import Pack
 
@@ -77,7 +78,8 @@ class Converter:
         self._segment.close()
         refused: Counter[str] = Counter()
         for decoder in self._decoders.values():
-            for statistics in (decoder.statistics, *decoder.sources):
+            heard: list[BusStatistics | Statistics] = [decoder.statistics, *decoder.sources]
+            for statistics in heard:
                 for name, count in asdict(statistics).items():
                     if isinstance(count, int) and name not in ('frames', 'accepted', 'scans'):
                         refused[name] += count
