@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stand-in for the controller: commands contactors and sorts the frames of a World."""
 
+import math
+
+import numpy as np
+
 from dbms_sim import wire
+from dbms_sim.feeds import ModelFeed
+from dbms_sim.loads import make_load
 from dbms_sim.wire import Frame
+from dbms_sim.world import World
 
 OPEN, CLOSE = 1, 2
 
@@ -75,3 +82,27 @@ def decoded(frames, base, address=0):
             assert frame.data[0] == wire.checksum(can_id, frame.data)
             found.append((time, wire.decode(message, frame.data)))
     return found
+
+
+def make_rig(pack, load='rest', **options):
+    feed = ModelFeed(pack, make_load(load, pack), seed=1)
+    controller = Controller(World(pack, feed, **options))
+    controller.run(0.5)
+    return controller
+
+
+def cells(frames, address, count):
+    """Return the voltages of the last scan in V; NaN where they are no number."""
+    volts = {}
+    for k in range(-(-count // 3)):
+        volts.update(decoded(frames, 0x400 + k, address)[-1][1])
+    values = np.array([volts[f'Cell{i + 1}'] for i in range(count)])
+    return np.where(values > 6.55335, math.nan, values)
+
+
+def status(frames, address=1):
+    return decoded(frames, 0x40C, address)[-1][1]
+
+
+def feedback(frames):
+    return decoded(frames, wire.CONTACTOR_FEEDBACK)[-1][1]
