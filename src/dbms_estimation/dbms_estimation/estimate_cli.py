@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from dbms_pack import load_cell
 from dbms_pack.errors import PackError
 from dbms_pack.model import CellModel
@@ -23,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.plot:
             from .plots import draw_estimate  # now: before the work, not after it
         record = read_record(arguments.input)
+        for written in (arguments.output, arguments.plot):
+            if written and written.resolve() == arguments.input.resolve():
+                raise RecordError(written, 0, '', 'is the input itself', 'name another file')
         cell = load_cell(arguments.cell)
         result = _estimate(record, cell, arguments.initial_soc)
         write_columns(arguments.output, result.columns(record))
@@ -38,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f'estimate: {error.filename}: {error.strerror}', file=sys.stderr)
         return 1
-    _summary(record, result, arguments.output)
-    return 0
+    return _summary(record, result, arguments.output)
 
 
 def _estimate(record: Record, cell: CellModel, initial_soc: float | None) -> Estimate:
@@ -86,10 +90,19 @@ def _share(text: str) -> float:
     return value
 
 
-def _summary(record: Record, result: Estimate, output: Path) -> None:
+def _summary(record: Record, result: Estimate, output: Path) -> int:
+    """Tell what came out; return 1 if that is nothing."""
     for what, count in sorted(result.refused.items()):
         print(f'estimate: {count} {what}', file=sys.stderr)
+    if np.isnan(result.soc[-1]):
+        print(
+            f'estimate: {output}: no SOC: the recording has no voltage that could be used; '
+            '--initial-soc would be a beginning',
+            file=sys.stderr,
+        )
+        return 1
     print(
         f'{output}: {len(record.time)} rows, SOC {result.soc[-1]:.1%} '
         f'+- {result.soc_std[-1]:.1%} at the end'
     )
+    return 0

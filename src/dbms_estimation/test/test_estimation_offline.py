@@ -2,6 +2,7 @@
 """./dbms estimate: the recording as the node would have seen it, and what is wrong with a file."""
 
 import csv
+import itertools
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbms_estimation import estimate_cli
-from dbms_estimation.offline import estimate
+from dbms_estimation.offline import estimate, rising
 from dbms_estimation.pack_estimator import PackEstimator
 from dbms_estimation.records import Record, RecordError, read_record, write_columns
 
@@ -86,6 +87,71 @@ def test_rows_whose_time_does_not_rise_are_not_used():
     plain, result = estimate(record, CELL), estimate(mixed, CELL)
     assert result.refused == {'rows whose time does not rise': 2}
     assert np.array_equal(np.delete(result.soc, [30, 31]), plain.soc)
+
+
+def test_one_stamp_far_ahead_costs_that_row_alone():
+    record, _ = recording(rows=60)
+    time = record.time.copy()
+    time[20] = 1e9
+    plain = estimate(record, CELL)
+    result = estimate(Record(time, record.current, record.voltage, record.temperature), CELL)
+    assert result.refused == {'rows whose time does not rise': 1}
+    assert abs(result.soc[-1] - plain.soc[-1]) < 1e-3
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.integers(0, 12), max_size=12))
+def test_the_most_rows_that_rise_are_used(times):
+    used = rising(np.array(times, dtype=float))
+    kept = [t for t, use in zip(times, used, strict=True) if use]
+    assert all(a < b for a, b in itertools.pairwise(kept))
+    longest = [0] * 14  # of the chains that end below each time
+    for t in times:
+        longest[t + 1 :] = [max(n, longest[t] + 1) for n in longest[t + 1 :]]
+    assert len(kept) == longest[13]
+
+
+def test_a_spike_of_the_current_is_refused_and_no_offset():
+    record, truth = recording(0.6, 900)
+    current = record.current.copy()
+    current[100::100] = 1e6
+    spiked = Record(record.time, current, record.voltage, record.temperature)
+    result = estimate(spiked, CELL, 0.6)
+    assert result.refused == {'currents beyond range': 8}
+    assert np.abs(result.soc - truth).max() < 0.03
+
+
+def test_a_said_soc_is_counted_from_before_the_first_voltage():
+    record, truth = recording(0.6, 900)
+    voltage = record.voltage.copy()
+    voltage[:600] = np.nan
+    late = Record(record.time, record.current, voltage, record.temperature)
+    result = estimate(late, CELL, 0.6)
+    assert np.abs(result.soc - truth)[:600].max() < 0.005
+    assert np.isfinite(result.soc_std).all()
+
+
+def test_values_that_no_cell_can_have_are_told(tmp_path, capsys):
+    record, _ = recording(rows=30)
+    wrong = Record(record.time, record.current, 1000 * record.voltage, record.temperature + 200)
+    write(tmp_path / 'in.csv', wrong)
+    words = [str(tmp_path / 'in.csv'), '--cell', 'lg_hg2', '-o', str(tmp_path / 'out.csv')]
+    assert estimate_cli.main(words) == 1
+    said = capsys.readouterr()
+    assert '30 voltages that no cell can have' in said.err
+    assert '30 temperatures that no cell can have' in said.err
+    assert 'no SOC' in said.err and 'nan' not in said.out + said.err
+    assert len(rows_of(tmp_path / 'out.csv')) == 30
+    assert estimate_cli.main([*words, '--initial-soc', '0.5']) == 0
+
+
+def test_the_input_is_not_written_over(tmp_path, capsys):
+    path = tmp_path / 'in.csv'
+    write(path, recording(rows=5)[0])
+    before = path.read_bytes()
+    assert estimate_cli.main([str(path), '--cell', 'lg_hg2', '-o', str(path)]) == 1
+    assert 'is the input itself; name another file' in capsys.readouterr().err
+    assert path.read_bytes() == before
 
 
 def test_what_was_not_measured_makes_less_sure_and_never_nan():
