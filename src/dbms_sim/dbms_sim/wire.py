@@ -5,6 +5,7 @@ On purpose independent of the drivers' codec: layouts come from config/can/dbms.
 cantools, so that a mistake in one of the two shows as a disagreement.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import NamedTuple
 import cantools
 import numpy as np
 import numpy.typing as npt
-from cantools.autosar.end_to_end import compute_profile2_crc
 from cantools.database.can import Database, Message
+from cantools.database.errors import EncodeError
 
 from dbms_pack import paths
 
@@ -60,11 +61,12 @@ def data_id(can_id: int, counter: int) -> int:
     return (can_id ^ can_id >> 3 ^ 0x98) & 0xFF if counter & 1 else can_id & 0xFF
 
 
-def checksum(can_id: int, data: bytes) -> int:
+def checksum(can_id: int, data: bytes | bytearray) -> int:
     """Return what byte 0 of `data` has to be under `can_id`."""
-    crc = compute_profile2_crc(bytes(data), data_id(can_id, data[1] & 0xF))
-    assert crc is not None  # only for less than 2 bytes
-    return crc
+    crc = 0xFF
+    for byte in data[1:]:
+        crc = _CRC_BYTES[crc ^ byte]
+    return _CRC_BYTES[crc ^ data_id(can_id, data[1] & 0xF)] ^ 0xFF
 
 
 def encode(
@@ -75,12 +77,42 @@ def encode(
     `can_id` differs from the message's own by the address of the unit. Signals that are not
     given are 0. A value outside of the DBC's range is refused with cantools' EncodeError.
     """
-    signals: dict[str, float | str] = {signal.name: 0 for signal in message.signals}
-    signals.update(values)
-    signals['Counter'] = counter & 0xF
-    data = bytearray(message.encode(signals, strict=True))
+    layout = _LAYOUTS.get(message.frame_id)
+    if layout is None or layout[0] is not message:
+        layout = _LAYOUTS[message.frame_id] = message, _FrameLayout(message)
+    data = bytearray(layout[1].pack(values, counter & 0xF))
     data[0] = checksum(can_id, data)
     return bytes(data)
+
+
+class _FrameLayout:
+    """Packs one message of the DBC as cantools does, which takes ten times longer for it."""
+
+    def __init__(self, message: Message) -> None:
+        self._name = message.name
+        self._places = {}
+        for signal in message.signals:
+            names = {str(name): raw for raw, name in (signal.choices or {}).items()}
+            low, high = signal.minimum, signal.maximum
+            bounds = (-math.inf if low is None else low, math.inf if high is None else high)
+            size = (signal.start, (1 << signal.length) - 1)
+            self._places[signal.name] = (*size, signal.scale, signal.offset, *bounds, names)
+
+    def pack(self, values: Mapping[str, float | str], counter: int) -> bytes:
+        word = counter << self._places['Counter'][0]
+        for name, value in values.items():
+            start, mask, scale, offset, low, high, names = self._places[name]
+            if isinstance(value, str) and value in names:
+                raw = names[value]
+            elif not isinstance(value, str) and low <= value <= high:
+                raw = round((value - offset) / scale)
+            else:
+                raise EncodeError(f'{self._name}.{name}: {value!r} is not within the DBC')
+            word |= (raw & mask) << start
+        return word.to_bytes(8, 'little')
+
+
+_LAYOUTS: dict[int, tuple[Message, _FrameLayout]] = {}
 
 
 def decode(message: Message, data: bytes) -> dict[str, float]:
@@ -117,6 +149,7 @@ def _crc_table() -> npt.NDArray[np.uint8]:
 
 
 _CRC_TABLE = _crc_table()
+_CRC_BYTES = _CRC_TABLE.tobytes()
 
 
 def checksums(rows: npt.NDArray[np.uint8], ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

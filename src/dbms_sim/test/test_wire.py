@@ -3,6 +3,8 @@ import math
 
 import numpy as np
 import pytest
+from cantools.autosar.end_to_end import compute_profile2_crc
+from cantools.database.errors import EncodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +52,39 @@ def test_a_packed_scan_is_what_cantools_encodes(address, voltages, temperatures,
     packed = layout.pack(np.array(voltages), np.array(temperatures), counter, STATUS)
     assert dict(packed) == scan_by_cantools(address, voltages, temperatures, counter)
     assert [can_id for can_id, _ in packed] == sorted(can_id for can_id, _ in packed)
+
+
+MESSAGES = [0x020, 0x040, 0x060, 0x080, 0x0A0, 0x40C, 0x40D, 0x40E]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(MESSAGES), st.integers(0, 15), st.data())
+def test_a_frame_is_what_cantools_encodes(can_id, counter, data):
+    message = wire.database().get_message_by_frame_id(can_id)
+    values = {}
+    for signal in message.signals:
+        if signal.name in ('Crc', 'Counter'):
+            continue
+        # Whole raw values: half-way ones round with other last bits.
+        low, high = (round(x / signal.scale) for x in (signal.minimum, signal.maximum))
+        raw = data.draw(st.integers(low, high), signal.name)
+        values[signal.name] = raw * signal.scale + signal.offset
+        names = [str(name) for name in (signal.choices or {}).values()]
+        if names and data.draw(st.booleans()):
+            values[signal.name] = data.draw(st.sampled_from(names))
+    packed = wire.encode(message, can_id, counter, values)
+    plain = message.encode({**values, 'Crc': 0, 'Counter': counter}, strict=True)
+    assert packed[1:] == plain[1:]
+    assert packed[0] == compute_profile2_crc(packed, wire.data_id(can_id, counter))
+
+
+@pytest.mark.parametrize(
+    'values', [{'Current': 3e6}, {'Current': math.nan}, {'Current': 'Lost'}, {'Amperes': 1.0}]
+)
+def test_what_the_dbc_does_not_allow_is_refused(values):
+    message = wire.database().get_message_by_frame_id(wire.CURRENT)
+    with pytest.raises((EncodeError, KeyError)):
+        wire.encode(message, wire.CURRENT, 0, values)
 
 
 def test_values_beyond_the_format_are_its_ends_and_never_a_sentinel():
