@@ -13,17 +13,17 @@ from dbms_pack.limits import QUANTITIES
 
 from .contactors import State
 from .limits import Derating
-from .measurements import CellData, StringSample
+from .measurements import PERIODS_UNTIL_STALE, CellData, StringSample
 from .quantity import Change, Quantity
-from .signals import Jumps, Overload, Rise, Skew, Stuck
+from .signals import Jumps, Overload, Rise, Skew, Stuck, middle
 from .soa import cell_places, module_places, sensor_places, string_places
 from .strings import StringGuard
 
 Float32Array = npt.NDArray[np.float32]
 Note = Callable[[Quantity, int, int, Sequence[Change], float], None]
 
-# How often the mean temperature of a string, with which stuck sensors are compared, is taken.
-MEAN_PERIOD = 0.5  # s
+# How often the warmth of a string, with which stuck sensors are compared, is taken.
+WARMTH_PERIOD = 0.5  # s
 # Communication runs in wall time, however fast a simulated battery is: what a debounce keeps out
 # here are values that were not sampled at the same moment.
 WALL_TIME = (
@@ -56,7 +56,8 @@ class MoreTriggers:
         self._quantities = {key: _quantity(pack, key, time_scale) for key in more}
         self._build_signals(time_scale)
         self._string_mean = [math.nan] * len(pack.strings)  # V per cell, by the sensor
-        self._warmth = [math.nan] * len(pack.strings)  # degC, mean of the sensors
+        self._unexplained = [math.nan] * len(pack.strings)  # V, string less the sum of its cells
+        self._warmth = [(math.nan, math.nan)] * len(pack.strings)  # degC, most of the sensors
         self._warmth_at = -math.inf
         self._voltage_at = [now] * len(pack.strings)
         self._insulation_at: list[float | None] = [None] * len(pack.strings)
@@ -65,8 +66,11 @@ class MoreTriggers:
         pack, more = self._pack, self._pack.limits.more
         self._voltage_jumps = Jumps(pack.cells, True, time_scale)
         self._temperature_jumps = Jumps(pack.temperatures, False, time_scale)
-        self._voltage_stuck = Stuck(pack.cells)
-        self._temperature_stuck = Stuck(pack.temperatures)
+        scan = max(module.period for module in pack.modules)
+        sensor = max(string.current_sensor.voltage_period for string in pack.strings)
+        settle = PERIODS_UNTIL_STALE * max(scan, sensor)
+        self._voltage_stuck = Stuck(pack.cells, settle, 2)
+        self._temperature_stuck = Stuck(pack.temperatures, scan + 2 * WARMTH_PERIOD, 2)
         jump = math.inf
         if 'temperature_jump' in more:
             jump = min(limit.at for limit in more['temperature_jump'].levels.values())
@@ -94,7 +98,9 @@ class MoreTriggers:
             self._judge('voltage_jump', index, owner, worst, jumps.values, now)
         if 'voltage_stuck' in known:
             stuck = self._voltage_stuck
-            worst = stuck.worst(where, voltages, low == low, self._string_mean[owner])
+            # The string has to move, and not by cells that are seen to move it.
+            moves = self._string_mean[owner], self._unexplained[owner]
+            worst = stuck.worst(where, voltages, low == low, moves, now)
             self._judge('voltage_stuck', index, owner, worst, stuck.values, now)
         if 'clock_skew' in known:
             skew = self._skew.update(index, sequence, now)
@@ -115,7 +121,7 @@ class MoreTriggers:
             self._judge('temperature_jump', index, owner, worst, jumps.values, now)
         if 'temperature_stuck' in known:
             stuck = self._temperature_stuck
-            worst = stuck.worst(where, values, complete, self._warmth[owner])
+            worst = stuck.worst(where, values, complete, self._warmth[owner], now)
             self._judge('temperature_stuck', index, owner, worst, stuck.values, now)
 
     # -- strings ------------------------------------------------------------------------------
@@ -141,10 +147,9 @@ class MoreTriggers:
         if self._overload:
             mean = self._overload[index].update(current, now)
             self._judge_one('overload', index, index, mean, now)
-        if 'voltage_mismatch' in self._quantities:
-            cells = self._cells.voltages[self._pack.strings[index].cell_slice]
-            gap = abs(voltage - float(cells.sum(dtype=np.float64))) / series
-            self._judge_one('voltage_mismatch', index, index, gap, now)
+        cells = self._cells.voltages[self._pack.strings[index].cell_slice]
+        gap = self._unexplained[index] = voltage - float(cells.sum(dtype=np.float64))
+        self._judge_one('voltage_mismatch', index, index, abs(gap) / series, now)
         self._judge_insulation(index, sample, now)
 
     def _judge_insulation(self, index: int, sample: StringSample, now: float) -> None:
@@ -161,10 +166,10 @@ class MoreTriggers:
             if 'voltage_spread' in known or 'temperature_spread' in known:
                 self._judge_spreads(index, now)
             self._judge_ages(index, now)
-        if 'temperature_stuck' in known and now - self._warmth_at >= MEAN_PERIOD:
+        if 'temperature_stuck' in known and now - self._warmth_at >= WARMTH_PERIOD:
             self._warmth_at = now
             for index, string in enumerate(self._pack.strings):
-                self._warmth[index] = _mean(self._cells.temperatures[string.temperature_slice])
+                self._warmth[index] = middle(self._cells.temperatures[string.temperature_slice])
         for quantity in known.values():
             if True in quantity.busy:
                 for group, busy in enumerate(quantity.busy):
@@ -240,11 +245,6 @@ class MoreTriggers:
                 place = quantity.places[element]
                 if factor is not None:
                     yield self._names[place.string], Derating(factor, f'{key.upper()} RSL {place}')
-
-
-def _mean(values: Float32Array) -> float:
-    present = values[~np.isnan(values)]
-    return float(present.mean()) if present.size else math.nan
 
 
 def _quantity(pack: Pack, key: str, time_scale: float) -> Quantity:

@@ -5,6 +5,7 @@ All arrays are in pack order, one element per cell or sensor. NaN: not known, be
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -48,22 +49,45 @@ class Jumps:
 
 
 class Stuck:
-    """How far a reference has moved while a value stayed the same to the last digit."""
+    """How far references have moved while a value stayed the same to the last digit.
 
-    def __init__(self, size: int) -> None:
+    A value and its references are not sampled at the same moment. What they do within `settle` s
+    of the last change of the value is therefore not held against it: a load that ends between
+    the two leaves a resting cell with a voltage that is new and a reference that is old. Of more
+    than one reference the least counts, and only what all of them do in the same direction.
+    """
+
+    def __init__(self, size: int, settle: float, references: int = 1) -> None:
         self._value = np.full(size, np.nan, dtype=np.float32)
-        self._reference = np.full(size, np.nan)
-        self._distance: FloatArray = self._reference[:0]
+        self._until = np.full(size, -np.inf)  # s, the references may still belong to the value
+        self._low = np.full((references, size), np.nan)  # what they have been by then
+        self._high = np.full((references, size), np.nan)
+        self._settle = settle
+        self._distance: FloatArray = self._until[:0]
 
-    def worst(self, where: slice, values: Float32Array, complete: bool, reference: float) -> float:
+    def worst(
+        self, where: slice, values: Float32Array, complete: bool, references: Sequence[float],
+        now: float,
+    ) -> float:  # fmt: skip
         """Take the values of one module; return the largest distance, NaN: not known."""
-        anchor, at = self._value[where], self._reference[where]
+        anchor, until = self._value[where], self._until[where]
         moved = values != anchor
         if not complete:
             moved &= ~np.isnan(values)
         np.copyto(anchor, values, where=moved)
-        np.copyto(at, reference, where=moved | (at != at))
-        self._distance = distance = np.abs(at - reference)
+        np.copyto(until, now + self._settle, where=moved)
+        settling = until >= now
+        least, most = np.inf, -np.inf
+        for low, high, reference in zip(
+            self._low[:, where], self._high[:, where], references, strict=True
+        ):
+            np.copyto(low, reference, where=moved | (low != low))
+            np.copyto(high, reference, where=moved | (high != high))
+            np.fmin(low, reference, out=low, where=settling)
+            np.fmax(high, reference, out=high, where=settling)
+            change = reference - np.minimum(np.maximum(reference, low), high)
+            least, most = np.minimum(least, change), np.maximum(most, change)
+        self._distance = distance = np.maximum(np.maximum(least, np.negative(most)), 0.0)
         if not complete:
             distance[np.isnan(values)] = np.nan
         return float(np.maximum.reduce(distance))
@@ -71,6 +95,19 @@ class Stuck:
     def values(self) -> FloatArray:
         """Return the distance for each value of the module taken last, shape (elements,)."""
         return self._distance
+
+
+def middle(values: Float32Array) -> tuple[float, float]:
+    """Return the edges of the middle half of what is known; (NaN, NaN) of nothing.
+
+    They move together only when most of the values do: not for one that runs away, nor for the
+    half of a string that lies beside it.
+    """
+    known = np.sort(values[~np.isnan(values)])
+    if not known.size:
+        return math.nan, math.nan
+    edge = min((known.size - 1) // 2, max(1, round(0.25 * (known.size - 1))))
+    return float(known[edge]), float(known[known.size - 1 - edge])
 
 
 class Rise:

@@ -118,10 +118,10 @@ def test_a_stuck_cell_shows_when_its_string_moves():
 def test_a_frozen_board_is_told_with_all_its_cells():
     rig = rig_with('voltage_stuck')
     rig.voltages[0][:] = 3.5
-    rig.units[0].voltage = 8 * 3.6
+    rig.units[0].voltage = 8 * 3.5
     rig.run(0.2)
     rig.voltages[0][:] = 3.4
-    rig.units[0].voltage = 8 * 3.55
+    rig.units[0].voltage = 8 * 3.4
     rig.run(0.2)
     frozen = {str(fault.place) for fault in rig.guard.book.listing()}
     assert frozen == {f'module a2 cell {number}' for number in (1, 2, 3, 4)}
@@ -160,7 +160,7 @@ def test_a_temperature_that_jumps_is_a_sensor_and_no_rise():
 
 def test_a_stuck_temperature_shows_when_the_others_move():
     rig = rig_with('temperature_stuck')
-    for step in range(60):
+    for step in range(45):
         for array in rig.temperatures:
             array[:] = 25.0 + 0.1 * step
         rig.temperatures[0][0] = 25.0
@@ -310,11 +310,11 @@ def test_a_limit_by_temperature_acts_in_the_guard():
 def test_signals_take_values_that_are_no_numbers():
     whole = slice(0, 2)
     odd = np.array([NAN, 3.7], np.float32)
-    jumps, stuck = Jumps(2, True, 1.0), Stuck(2)
+    jumps, stuck = Jumps(2, True, 1.0), Stuck(2, 0.3)
     rise = Rise(make_pack(modules=1), 10.0, math.inf, 1.0)
     for now in (0.0, 0.1, 0.1, 0.0):
         jumps.worst(whole, odd, False)
-        stuck.worst(whole, odd, False, NAN)
+        stuck.worst(whole, odd, False, (NAN,), 0.0)
         rise.worst(0, whole, odd, False, now)
         for signal in (jumps, stuck, rise):
             assert not (signal.values() > 1e-6).any()
