@@ -40,6 +40,7 @@ class LossRule:
     timeout: float  # s of silence until it counts as lost
     derate: float  # 0..1, factor on the limits while it is lost
     open_after: float  # s, from the loss to the announced opening; 0: at once
+    bridge: float | None = None  # V, margin per cell of what the string tells of the missing ones
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from .limits import QUANTITIES, Level, Limit, action_of, levels_of
+from .limits import QUANTITIES, Level, Limit, LossRule, action_of, levels_of
 from .model import Pack
 
 # The cycle of protection confirms a debounce; its lease sets it where that is shorter.
@@ -148,6 +148,8 @@ def _losses(pack: Pack) -> Iterator[str]:
             f'[bold]{name}[/bold]: silent for {rule.timeout:g} s: limits x {rule.derate:g}; '
             f'open, announced, {rule.open_after:g} s later: {total:.2f} s after the last sample'
         )
+        if rule is limits.module_lost:
+            yield _bridge(rule, rule.timeout + CYCLE + slowest)
     for unit, string in zip(units, pack.strings, strict=True):
         late = unit.feedback_timeout + unit.lease
         yield (
@@ -155,6 +157,15 @@ def _losses(pack: Pack) -> Iterator[str]:
             f'after {unit.feedback_timeout:g} to {late:g} s; protection gone: open after its '
             f'lease of {unit.lease:g} s'
         )
+
+
+def _bridge(rule: LossRule, total: float) -> str:
+    if rule.bridge is None:
+        return '[yellow]  until then its cells are not watched: no bridge[/yellow]'
+    return (
+        f'  until then the string voltage keeps its cells within their limits by {rule.bridge:g} '
+        f'to {2 * rule.bridge:g} V; without it: {total:.2f} s'
+    )
 
 
 def _missing(pack: Pack) -> Iterator[str]:

@@ -14,8 +14,10 @@ import numpy.typing as npt
 
 from dbms_pack import Level, Pack
 
+from .degraded import Bridge
 from .faults import Fault, FaultBook
 from .limits import NO_DERATING, Derating
+from .localise import Localiser
 from .measurements import CellData, StringSample
 from .more import MoreTriggers
 from .quantity import Change, Quantity
@@ -24,6 +26,9 @@ from .strings import StringGuard
 from .watchdog import Loss, Watchdog
 
 Float32Array = npt.NDArray[np.float32]
+
+# A unit of a string that was heard within this time says that its bus works.
+HEARD = 0.15  # s
 
 
 class Judge:
@@ -51,8 +56,11 @@ class Judge:
         self._strings = strings
         self._trip = trip
         self._names = {string.name: index for index, string in enumerate(pack.strings)}
+        self._module_names = {module.name: n for n, module in enumerate(pack.modules)}
         self._owner = [self._names[module.string] for module in pack.modules]
         self.more = MoreTriggers(pack, self.cells, strings, self._note, time_scale, now)
+        self.bridge = Bridge(pack, self.cells, strings, book, self._note, time_scale)
+        self._localiser = Localiser(pack, now)
 
     def scan(
         self,
@@ -73,8 +81,11 @@ class Judge:
             return
         self.cells.sequence[index] = sequence
         voltages, temperatures = _measured(voltages), _measured(temperatures)
+        voltages = self.bridge.screen(index, self._owner[index], voltages, now)
         self.watchdog.heard[index] = now
+        self._localiser.scan(index, status, now)
         low, high, cold, hot = self.cells.put(index, voltages, temperatures)
+        self.bridge.scanned(index, voltages, low == low)
         self._judge_cells(index, voltages, low, high, now)
         self._judge_temperatures(index, temperatures, cold, hot, now)
         self._judge_losses(index, voltages, temperatures, status, now)
@@ -157,12 +168,14 @@ class Judge:
                 changes = quantity.update(index, np.array([value]), now)
                 self._note(quantity, index, index, changes, now)
         self.more.sample(index, sample, current, now)
+        self.bridge.update(index, self.watchdog.silent(now), now)
 
     def elapse(self, now: float) -> None:
         """Go on with time alone: silence and debounces."""
         self._watch_modules(now)
         self._watch_strings(now)
         self.more.elapse(now)
+        self.bridge.elapse(now)
 
     def unready(self, modules: Iterable[int], now: float) -> str:
         """Say which cells and sensors of some modules are not known; '' if all are."""
@@ -225,7 +238,9 @@ class Judge:
             if not change.active:
                 self._book.end(quantity.name, change.level, place)
                 continue
-            self._book.put(_fault(quantity, change, now))
+            fault = _fault(quantity, change, now)
+            fault.cause = self._cause(quantity, change.element, fault.cause, now)
+            self._book.put(fault)
             if change.level is Level.MSL:
                 self._trip(owner, now)
         if quantity.busy[group]:
@@ -233,6 +248,19 @@ class Judge:
                 known = self._book.get(quantity.name, level, quantity.places[element])
                 if known is not None and quantity.unit:
                     known.measure(float(quantity.values[element]))
+
+    def _cause(self, quantity: Quantity, element: int, cause: str, now: float) -> str:
+        """Say more about the cause of a loss: where it is."""
+        if quantity.name == 'MODULE_LOST':
+            known = self.cells.sequence[element] is not None
+            heard = np.array([now - string.data.heard < HEARD for string in self._strings])
+            where = self._localiser.where(element, heard, now) if known else 'never heard'
+            return f'{cause}; {where}'
+        if quantity.name == 'CELL_NOT_MEASURED':
+            place = quantity.places[element]
+            index = self._module_names[place.module]
+            return self.bridge.cause(index, place.cell) or cause
+        return cause
 
 
 def _measured(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -72,10 +72,13 @@ class StringData:
         self._arrived = now
         # When a current was measured last; who never measures one is lost after a while too.
         self.current_time = now
+        self.heard = -math.inf  # when any unit of the string was
 
     def put(self, sample: StringSample, now: float) -> None:
         """Take over a measurement."""
         self._sample, self._arrived = sample, now
+        ages = sample.current_age, sample.voltage_age, sample.contact_age
+        self.heard = max([self.heard, *(now - age for age in ages if age >= 0.0)])
         if _valid(sample.current, sample.current_age) and not sample.sensor_fault:
             self.current_time = max(self.current_time, now - sample.current_age)
 
@@ -93,9 +96,9 @@ class StringData:
         fresh = self._fresh(sample.voltage_age, elapsed, self._voltage_stale)
         feedback = self._fresh(sample.contact_age, elapsed, self._contact_stale)
         return Reading(
-            current=current if math.isfinite(current) else math.nan,
-            string_voltage=sample.string_voltage if fresh else math.nan,
-            link_voltage=sample.link_voltage if fresh else math.nan,
+            current=_finite(current),
+            string_voltage=_finite(sample.string_voltage) if fresh else math.nan,
+            link_voltage=_finite(sample.link_voltage) if fresh else math.nan,
             contacts=sample.contacts if feedback else (Contact.UNKNOWN,) * 3,
             interlock=sample.interlock if feedback else Interlock.UNKNOWN,
             lease_expired=sample.lease_expired,
@@ -105,6 +108,10 @@ class StringData:
     def _fresh(age: float, elapsed: float, limit: float) -> bool:
         # A NaN or negative age compares false: what has no age is not known.
         return 0.0 <= age and age + elapsed <= limit
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else math.nan
 
 
 def _valid(value: float, age: float) -> bool:
@@ -127,6 +134,8 @@ class CellData:
         self.voltage_low, self.voltage_high = np.full(count, np.nan), np.full(count, np.nan)
         self.temperature_low = np.full(count, np.nan)
         self.temperature_high = np.full(count, np.nan)
+        # Between which voltages the cells of a module are while some of them are bridged.
+        self.bridged_low, self.bridged_high = np.full(count, np.nan), np.full(count, np.nan)
         self.sequence: list[int | None] = [None] * count
 
     def put(

@@ -85,7 +85,9 @@ class Slope:
     def extremes(self, data: CellData) -> FloatArray:
         """Return the value of each module that counts, shape (modules,)."""
         if self.cells:
-            return data.voltage_high if self.high else data.voltage_low
+            bridged = data.bridged_high if self.high else data.bridged_low
+            plain = data.voltage_high if self.high else data.voltage_low
+            return np.where(np.isnan(bridged), plain, bridged)
         return data.temperature_high if self.high else data.temperature_low
 
     def element(self, data: CellData, where: slice) -> str:

@@ -16,6 +16,7 @@ from .measurements import Contact, Interlock, Reading, StringData, StringSample
 # docs/protection.md for the reasons.
 IMMEDIATE = frozenset({
     *(key.upper() for key, quantity in QUANTITIES.items() if quantity.urgent),
+    'BRIDGED_OVERVOLTAGE',
     'INTERLOCK_OPEN',
     'CONTACTOR_FEEDBACK',
     'CONTACTOR_WELDED',

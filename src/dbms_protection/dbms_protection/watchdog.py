@@ -9,6 +9,7 @@ open already: with contactors open there is nothing to bridge, and connecting is
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from dbms_pack import Level, Limit, LossRule, Pack
 
@@ -114,6 +115,10 @@ class Watchdog:
     def start(self, now: float) -> None:
         """Begin to wait for everybody: who never speaks is lost after the timeout too."""
         self.heard[:] = now
+
+    def silent(self, now: float) -> npt.NDArray[np.bool_]:
+        """Tell which modules are silent beyond their timeout, shape (modules,)."""
+        return now - self.heard >= self._timeout
 
     def silent_modules(self, now: float) -> Iterable[int]:
         """Return the modules that are silent beyond their timeout."""
