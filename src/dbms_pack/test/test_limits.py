@@ -244,7 +244,7 @@ def test_a_shipped_set_is_complete_but_for_what_belongs_to_the_pack(name):
     data, problems = schema.check(parse(text, PLACE), 'limits')
     assert not problems
     assert data['source'].count(';') >= 2, 'says where the numbers come from'
-    mine = {'overload', 'precharge_current', 'short_circuit'}
+    mine = {'overload', 'precharge_current', 'short_circuit', 'current_mismatch', 'open_current'}
     mine |= {'overcurrent_charge', 'overcurrent_discharge'}
     assert set(data['limits']) == set(QUANTITIES) - mine
 

@@ -54,6 +54,7 @@ class Sequence:
         self.state = State.OPEN
         self.reason = 'not connected yet'
         self.command: Contacts = ALL_OPEN
+        self.opened_at: float | None = None  # when a connected string was commanded open last
         self._entered = now
         self._deviates_since: list[float | None] = [None, None, None]
         self._commanded = now  # when the command changed last
@@ -271,6 +272,8 @@ class Sequence:
         self._to(State.CLOSING_MINUS, now, reason)
 
     def _set(self, command: Contacts, now: float) -> None:
+        if self.command[MINUS] and self.command[PLUS] and not (command[MINUS] and command[PLUS]):
+            self.opened_at = now
         for index, (old, new) in enumerate(zip(self.command, command, strict=True)):
             if old != new:
                 self._commanded = now

@@ -13,7 +13,8 @@ from dbms_pack.limits import QUANTITIES
 
 from .contactors import State
 from .limits import Derating
-from .measurements import PERIODS_UNTIL_STALE, CellData, StringSample
+from .measurements import PERIODS_UNTIL_STALE, CellData, Contact, StringSample
+from .plausibility import CurrentModel
 from .quantity import Change, Quantity
 from .signals import Jumps, Overload, Rise, Skew, Stuck, middle
 from .soa import cell_places, module_places, sensor_places, string_places
@@ -28,7 +29,8 @@ WARMTH_PERIOD = 0.5  # s
 # here are values that were not sampled at the same moment.
 WALL_TIME = (
     'clock_skew', 'voltage_age', 'insulation_age', 'precharge_current', 'link_mismatch',
-    'voltage_mismatch', 'voltage_spread', 'voltage_stuck',
+    'voltage_mismatch', 'voltage_spread', 'voltage_stuck', 'current_mismatch', 'open_current',
+    'open_link',
 )  # fmt: skip
 
 
@@ -60,6 +62,11 @@ class MoreTriggers:
         self._warmth = [(math.nan, math.nan)] * len(pack.strings)  # degC, most of the sensors
         self._warmth_at = -math.inf
         self._voltage_at = [now] * len(pack.strings)
+        self._models = (
+            [CurrentModel(pack, time_scale) for _ in pack.strings]
+            if 'current_mismatch' in more
+            else []
+        )
         self._insulation_at: list[float | None] = [None] * len(pack.strings)
 
     def _build_signals(self, time_scale: float) -> None:
@@ -151,6 +158,27 @@ class MoreTriggers:
         gap = self._unexplained[index] = voltage - float(cells.sum(dtype=np.float64))
         self._judge_one('voltage_mismatch', index, index, abs(gap) / series, now)
         self._judge_insulation(index, sample, now)
+        self._judge_open(index, current, now)
+        if self._models:
+            where = self._modules[index]
+            cold = float(self._cells.temperature_low[where].min())
+            hot = float(self._cells.temperature_high[where].max())
+            off = self._models[index].update(voltage / series, current, cold, hot, now)
+            self._judge_one('current_mismatch', index, index, off, now)
+
+    def _judge_open(self, index: int, current: float, now: float) -> None:
+        """Judge what is left when contactors have opened: a current, and the link's voltage."""
+        string = self._strings[index]
+        reading = string.data.reading(now)
+        is_open = string.sequence.at_rest and reading.contacts == (Contact.OPEN,) * 3
+        self._judge_one('open_current', index, index, abs(current), now, is_open)
+        trigger = self._pack.limits.more.get('open_link')
+        if trigger is not None:
+            fed = any(not other.sequence.at_rest for other in self._strings)
+            since = string.sequence.opened_at
+            due = is_open and not fed and since is not None and now - since >= trigger.window
+            share = reading.link_voltage / max(reading.string_voltage, 1e-9)
+            self._judge_one('open_link', index, index, share, now, due)
 
     def _judge_insulation(self, index: int, sample: StringSample, now: float) -> None:
         value = sample.insulation if 0.0 <= sample.insulation_age < math.inf else math.nan

@@ -20,11 +20,16 @@ AT = {
     'link_mismatch': (0.5, 1.0, 2.0),
     'voltage_mismatch': (0.05, 0.1, 0.2),
     'overload': (40.0, 50.0, 60.0),
+    'current_mismatch': (10.0, 30.0, 50.0),
+    'open_current': (1.0, 3.0, 5.0),
+    'open_link': (0.5, 0.7, 0.9),
     'precharge_current': (0.2, 3.0, 5.0),
     'insulation': (1000.0, 500.0, 100.0),
     'voltage_age': (0.4, 0.8, 1.2),
     'insulation_age': (3.0, 5.0, 20.0),
 }
+
+WINDOWS = {'temperature_rise': 10.0, 'overload': 10.0, 'open_link': 5.0}
 
 
 def trigger(key, debounce=0.0, **options):
@@ -36,4 +41,4 @@ def trigger(key, debounce=0.0, **options):
         )
         for level, at in zip(Level, AT[key], strict=True)
     }  # fmt: skip
-    return Trigger(limits, window=10.0 if key in ('temperature_rise', 'overload') else 0.0)
+    return Trigger(limits, window=WINDOWS.get(key, 0.0))
