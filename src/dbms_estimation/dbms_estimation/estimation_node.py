@@ -2,7 +2,9 @@
 """Node `estimation`: from module scans and string currents to cells/state and battery_state."""
 
 import os
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from sensor_msgs.msg import BatteryState
 from dbms_node import qos
 from dbms_node.clocks import stamp_seconds, steady_now, steady_timer
 from dbms_node.parameters import declare
+from dbms_node.replay_clock import ReplayClock
 from dbms_node.runtime import run_node
 from dbms_pack import load_pack
 
@@ -71,12 +74,14 @@ class EstimationNode(Node):
             minimum=0.0,
             maximum=0.9,
         )
+        replay = declare(self, 'replay', False, 'Estimate a recording: time is that of /clock.')
         pack = self._pack = load_pack(name)
-        self._estimator = PackEstimator(pack, time_scale=time_scale)
-        self._estimation = Estimation(pack, self._estimator)
-        self._keeper = self._keep()
-        self._newest = Time()
-        self._reported = 0
+        self._time_scale = time_scale
+        self._time: Callable[[], float | None] = steady_now
+        if replay:
+            self._time = ReplayClock(self.get_clock(), self._begin_anew).now
+        self._state_path, self._state_period = self._keeping(nowhere=replay)
+        self._begin()
         self._writer = CellsStateWriter(pack)
         self._cells = self.create_publisher(CellsState, 'cells/state', qos.MEASUREMENT)
         self._battery = self.create_publisher(BatteryState, 'battery_state', qos.MEASUREMENT)
@@ -90,7 +95,23 @@ class EstimationNode(Node):
         steady_timer(self, 1.0 / rate, self._tick)
         steady_timer(self, DIAGNOSTICS_PERIOD, self._diagnose)
 
-    def _keep(self) -> Keeper:
+    def _begin(self) -> None:
+        """Know nothing of the cells but what was kept of them."""
+        self._estimator = PackEstimator(self._pack, time_scale=self._time_scale)
+        self._estimation = Estimation(self._pack, self._estimator)
+        self._keeper = Keeper(
+            self._estimation, self._state_path, self._state_period, self.get_logger().warning
+        )
+        self._newest = Time()
+        self._reported = 0
+
+    def _begin_anew(self, now: float, reason: str) -> None:
+        """Forget everything, because the time of a replay has jumped."""
+        self._keeper.close()
+        self._begin()
+        self.get_logger().warning(f'{reason}: estimation begins anew')
+
+    def _keeping(self, nowhere: bool) -> tuple[Path | None, float]:
         name = declare(
             self,
             'state_file',
@@ -107,7 +128,7 @@ class EstimationNode(Node):
             maximum=86400.0,
         )
         path = place(name, self.get_namespace(), self._pack.name, os.environ)
-        return Keeper(self._estimation, path, period, self.get_logger().warning)
+        return None if nowhere else path, period
 
     def close(self) -> None:
         """Keep the last state."""
@@ -123,7 +144,10 @@ class EstimationNode(Node):
         self._power = self.create_publisher(PowerEstimate, 'power', qos.MEASUREMENT)
         self._energy = self.create_publisher(EnergyEstimate, 'energy', qos.MEASUREMENT)
         self.create_service(PlanEnergy, 'plan_energy', self._plan)
-        steady_timer(self, POWER_PERIOD * max(1.0, pack.cells / CELLS_PER_POWER), self._report)
+        # Power and energy in turns: no tick waits for both.
+        period = POWER_PERIOD * max(1.0, pack.cells / CELLS_PER_POWER)
+        self._power_next = True
+        steady_timer(self, 0.5 * period, self._report)
 
     def _subscribe(self) -> None:
         for index, module in enumerate(self._pack.modules):
@@ -142,11 +166,14 @@ class EstimationNode(Node):
             )
 
     def _on_scan(self, index: int, message: ModuleCells) -> None:
+        now = self._time()
+        if now is None:
+            return
         stamp = message.header.stamp
         used = self._estimation.on_scan(
             index,
             stamp_seconds(stamp),
-            steady_now(),
+            now,
             message.voltages,
             message.temperatures,
             message.serial,
@@ -155,12 +182,18 @@ class EstimationNode(Node):
             self._newest = stamp
 
     def _on_measurement(self, index: int, message: StringMeasurement) -> None:
+        now = self._time()
+        if now is None:
+            return
         stamp = stamp_seconds(message.header.stamp)
-        self._estimation.on_measurement(index, message, stamp, steady_now())
+        self._estimation.on_measurement(index, message, stamp, now)
         self._newest = message.header.stamp
 
     def _tick(self) -> None:
-        view = self._estimation.tick(steady_now())
+        now = self._time()
+        if now is None:
+            return
+        view = self._estimation.tick(now)
         strings = view.strings()
         for publisher, values in zip(self._batteries, strings, strict=True):
             publisher.publish(battery_state(values, self._newest))
@@ -169,11 +202,16 @@ class EstimationNode(Node):
 
     def _report(self) -> None:
         estimation, writer = self._estimation, self._health_writer
-        self._power.publish(writer.power(estimation.power(), self._newest))
-        self._energy.publish(writer.energy(estimation.energy(self._expected), self._newest))
-        if self._reports % HEALTH_EVERY == 0:
-            self._cells_health.publish(writer.health(estimation.health.told(), self._newest))
-        self._reports += 1
+        if self._power_next:
+            self._power.publish(writer.power(estimation.power(), self._newest))
+        else:
+            self._energy.publish(writer.energy(estimation.energy(self._expected), self._newest))
+            if self._reports % HEALTH_EVERY == 0:
+                self._cells_health.publish(
+                    writer.health(estimation.health.told(), self._newest)
+                )
+            self._reports += 1
+        self._power_next = not self._power_next
 
     def _plan(
         self, request: PlanEnergy.Request, response: PlanEnergy.Response
@@ -183,7 +221,7 @@ class EstimationNode(Node):
 
     def _diagnose(self) -> None:
         counters = self._estimator.counters
-        fresh = self._estimator.fresh_modules(steady_now())
+        fresh = self._estimator.fresh_modules(self._time() or 0.0)
         missing = [self._pack.modules[i].name for i in np.flatnonzero(~fresh)]
         refused = sum(counters.values())
         status = DiagnosticStatus(

@@ -21,6 +21,7 @@ from dbms_node.lifecycle import SafeLifecycleNode
 from dbms_node.outbox import Outbox
 from dbms_node.parameters import declare
 from dbms_node.places import NOWHERE, state_file
+from dbms_node.replay_clock import ReplayClock
 from dbms_node.runtime import run_node
 from dbms_pack import Level, Pack, load_pack
 
@@ -56,12 +57,19 @@ class ProtectionNode(SafeLifecycleNode):
         declare(self, 'allow_sim_time', False, 'start with use_sim_time too (tests only)')
         declare(
             self,
+            'replay',
+            False,
+            'guard a recording: time is that of /clock, contactors those of the player only',
+        )
+        declare(
+            self,
             'event_file',
             '',
             "where events are kept; '': in the state folder, of a simulation nowhere; "
             f'{NOWHERE}: nowhere',
         )
         self.guard: Guard | None = None
+        self._time: Callable[[], float | None] = steady_now
         self._journal: Journal | None = None
         self._keeping = Outbox('protection events', self._cannot_keep)
         self._clients_of: list[Client] = []
@@ -98,8 +106,14 @@ class ProtectionNode(SafeLifecycleNode):
     def configured(self) -> None:
         """Read the pack and build the guard; ValueError if anything forbids to protect it."""
         value = {name: self.get_parameter(name).value for name in self._parameters}
-        if value['use_sim_time'] and not value['allow_sim_time']:
-            raise ValueError('use_sim_time is set: protection runs on the steady clock only')
+        replay = value['replay']
+        if replay != value['use_sim_time'] and (replay or not value['allow_sim_time']):
+            raise ValueError(
+                'replay is set, but use_sim_time is not'
+                if replay
+                else 'use_sim_time is set: protection runs on the steady clock only'
+            )
+        self._time = ReplayClock(self.get_clock(), self._begin_anew).now if replay else steady_now
         if value['time_scale'] != 1.0 and not value['simulation']:
             raise ValueError(f'time_scale is {value["time_scale"]}, but simulation is false')
         if not value['pack']:
@@ -113,7 +127,8 @@ class ProtectionNode(SafeLifecycleNode):
         self.guard = Guard(pack, self._send, time_scale=value['time_scale'], first_sequence=first)
         self._journal = self._begin_journal(pack, self.guard, value)
         for index, string in enumerate(pack.strings):
-            name = f'contactors/{string.name}/set'
+            # By another name in a replay: real contactors must not hear of it.
+            name = f'{"replayed_" if replay else ""}contactors/{string.name}/set'
             self._clients_of.append(self.create_client(SetContactors, name))
             self._pending.append(deque())
             self.gated_subscription(
@@ -138,7 +153,8 @@ class ProtectionNode(SafeLifecycleNode):
         self._publish()
 
     def _begin_journal(self, pack: Pack, guard: Guard, value: dict[str, Any]) -> Journal | None:
-        name = value['event_file'] or (NOWHERE if value['simulation'] else '')
+        apart = value['simulation'] or value['replay']
+        name = value['event_file'] or (NOWHERE if apart else '')
         path = state_file(name, self.get_namespace(), pack.name, '-events', os.environ)
         if path is None:
             return None
@@ -153,14 +169,22 @@ class ProtectionNode(SafeLifecycleNode):
         """Begin to guard."""
         assert self.guard is not None
         gc.freeze()  # what was configured lasts: see settle_memory
-        self.guard.activate(steady_now())
+        now = self._time()
+        if now is not None:  # or else it begins with the first /clock
+            self.guard.activate(now)
         self.get_logger().info('active: guarding, contactors open')
         self._publish()
+
+    def _begin_anew(self, now: float, reason: str) -> None:
+        """Know nothing any more, because the time of a replay has jumped."""
+        if self.guard is not None and self.is_active:
+            self.guard.activate(now)
+            self.get_logger().warning(f'{reason}: guarding begins anew, contactors open')
 
     def make_safe(self, reason: str) -> None:
         """Open all contactors and renew nothing any more."""
         if self.guard is not None and self.guard.active:
-            self.guard.deactivate(steady_now(), reason)
+            self.guard.deactivate(self._time() or 0.0, reason)
             self.get_logger().info(f'contactors opened: {reason}')
             self._publish()
             if self._journal is not None:
@@ -184,13 +208,13 @@ class ProtectionNode(SafeLifecycleNode):
             self._foreign += 1
             return
         self._work(
-            lambda guard: guard.on_cells(
+            lambda guard, now: guard.on_cells(
                 index,
                 message.sequence,
                 np.asarray(message.voltages, dtype=np.float32),
                 np.asarray(message.temperatures, dtype=np.float32),
                 message.status,
-                steady_now(),
+                now,
             )
         )
 
@@ -199,30 +223,30 @@ class ProtectionNode(SafeLifecycleNode):
             self._foreign += 1
             return
         self._work(
-            lambda guard: guard.on_string(
-                index, message.sequence, conversions.sample(message), steady_now()
+            lambda guard, now: guard.on_string(
+                index, message.sequence, conversions.sample(message), now
             )
         )
 
     def _tick(self) -> None:
-        self._work(lambda guard: guard.tick(steady_now()))
+        self._work(lambda guard, now: guard.tick(now))
         if self._journal is not None:
             self._journal.observe(self._stamp())
         if self.guard is not None and self.guard.limits != self._limits_told:
             self._publish_limits(self.guard)
 
-    def _work(self, call: Callable[[Guard], None]) -> None:
+    def _work(self, call: Callable[[Guard, float], None]) -> None:
         """Let the guard work; a fault of its own opens everything instead of ending the node."""
-        guard = self.guard
-        if guard is None:
+        guard, now = self.guard, self._time()
+        if guard is None or now is None:
             return
         try:
-            call(guard)
+            call(guard, now)
         except Exception as error:
             self.get_logger().error(
                 f'internal error: {traceback.format_exc()}', throttle_duration_sec=1.0
             )
-            guard.fail(steady_now(), f'{type(error).__name__}: {error}')
+            guard.fail(now, f'{type(error).__name__}: {error}')
         if (guard.revision, guard.book.version) != self._told:
             self._publish()
 
@@ -233,9 +257,9 @@ class ProtectionNode(SafeLifecycleNode):
             response.message = 'protection is not configured'
             return response
 
-        def work(guard: Guard) -> None:
+        def work(guard: Guard, now: float) -> None:
             response.success, response.message = guard.command(
-                kind, request.origin, request.reason, list(request.strings), steady_now()
+                kind, request.origin, request.reason, list(request.strings), now
             )
 
         response.message = 'refused: internal error'
@@ -281,8 +305,8 @@ class ProtectionNode(SafeLifecycleNode):
             pending.remove(future)
         answer = future.result()
         self._work(
-            lambda guard: guard.on_answer(
-                command.string, command.sequence, answer.accepted, answer.message, steady_now()
+            lambda guard, now: guard.on_answer(
+                command.string, command.sequence, answer.accepted, answer.message, now
             )
         )
 
