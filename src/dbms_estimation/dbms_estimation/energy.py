@@ -9,6 +9,7 @@ cell voltage with less and less current, as a charger does it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from .ecm import CellTables
 from .sop import Bounds, CellsNow
 
 STEPS = 40
+FITTING = 8192  # cells times steps that the caches of a processor hold
 FULL_CURRENT = 0.03  # in units of capacity per hour: charging is done below it
 NAN = math.nan
 
@@ -44,16 +46,32 @@ class _Steps:
         room = soc - bounds.soc_min if sign < 0 else bounds.soc_max - soc
         most = max(float((capacity * room).min()), 0.0)
         self.charge = np.linspace(0.0, most, STEPS + 1).astype(np.float64)
-        gained = sign * self.charge[:, None] / capacity
-        shape = gained.shape
-        place = np.clip(soc + gained, 0.0, 1.0).ravel()
-        warm = np.broadcast_to(cells.temperature, shape).ravel()
-        turned = tables.turned(np.broadcast_to(cells.hysteresis, shape).ravel(), gained.ravel())
-        ocv = tables.ocv(place, warm)[0] + tables.hysteresis(place) * turned
-        z = tables.impedance(place, warm)
         worse = cells.resistance + sigmas * cells.resistance_sigma
-        self.ocv = ocv.reshape(shape)
-        self.resistance = (z.r0 + z.r1 + z.r2).reshape(shape) * worse
+        self.ocv = np.empty((STEPS + 1, len(soc)))
+        self.resistance = np.empty_like(self.ocv)
+        at_once = max(1, FITTING // len(soc))
+        for first in range(0, STEPS + 1, at_once):
+            steps = slice(first, first + at_once)
+            gained = sign * self.charge[steps, None] / capacity
+            shape = gained.shape
+            place = np.clip(soc + gained, 0.0, 1.0).ravel()
+            warm = np.broadcast_to(cells.temperature, shape).ravel()
+            before = np.broadcast_to(cells.hysteresis, shape).ravel()
+            turned = tables.turned(before, gained.ravel())
+            ocv = tables.ocv(place, warm)[0] + tables.hysteresis(place) * turned
+            z = tables.impedance(place, warm)
+            self.ocv[steps] = ocv.reshape(shape)
+            self.resistance[steps] = (z.r0 + z.r1 + z.r2).reshape(shape) * worse
+
+    def emptied(self, power: float, bounds: Bounds) -> Way:
+        """Return what is delivered at `power` W until the first cell is at its lowest voltage."""
+        source, resistance = self.ocv.sum(axis=1), self.resistance.sum(axis=1)
+        room = np.square(source) - 4 * resistance * power
+        possible = room >= 0
+        current = (source - np.sqrt(np.maximum(room, 0.0))) / (2 * resistance)
+        lowest = (self.ocv - current[:, None] * self.resistance).min(axis=1)
+        margin = np.where(possible, lowest - bounds.voltage_min, -1.0)
+        return _until(self.charge, current, np.full(len(current), power), margin)
 
 
 def to_empty(
@@ -63,16 +81,21 @@ def to_empty(
 
     With `sigmas` everything not known counts against it. NaN if a cell is not known.
     """
-    if not _known(cells) or not power > 0:
-        return Way()
+    return ways_to_empty(tables, cells, (power,), bounds, sigmas)[0]
+
+
+def ways_to_empty(
+    tables: CellTables,
+    cells: CellsNow,
+    powers: Sequence[float],
+    bounds: Bounds,
+    sigmas: float = 0.0,
+) -> list[Way]:
+    """Return `to_empty` for several powers at the cost of one."""
+    if not _known(cells) or not max(powers) > 0:
+        return [Way()] * len(powers)
     steps = _Steps(tables, cells, -1.0, bounds, sigmas)
-    source, resistance = steps.ocv.sum(axis=1), steps.resistance.sum(axis=1)
-    room = np.square(source) - 4 * resistance * power
-    possible = room >= 0
-    current = (source - np.sqrt(np.maximum(room, 0.0))) / (2 * resistance)
-    lowest = (steps.ocv - current[:, None] * steps.resistance).min(axis=1)
-    margin = np.where(possible, lowest - bounds.voltage_min, -1.0)
-    return _until(steps.charge, current, np.full(len(current), power), margin)
+    return [steps.emptied(power, bounds) if power > 0 else Way() for power in powers]
 
 
 def to_full(

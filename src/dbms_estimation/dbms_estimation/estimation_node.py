@@ -207,9 +207,7 @@ class EstimationNode(Node):
         else:
             self._energy.publish(writer.energy(estimation.energy(self._expected), self._newest))
             if self._reports % HEALTH_EVERY == 0:
-                self._cells_health.publish(
-                    writer.health(estimation.health.told(), self._newest)
-                )
+                self._cells_health.publish(writer.health(estimation.health.told(), self._newest))
             self._reports += 1
         self._power_next = not self._power_next
 

@@ -17,7 +17,7 @@ from dbms_pack.model import FloatArray, Pack
 from .anchors import Anchors
 from .arrays import named, part
 from .ecm import CellTables
-from .energy import PowerMeter, Way, to_empty, to_full, together
+from .energy import PowerMeter, Way, to_full, together, ways_to_empty
 from .resistance import ResistanceFilter
 from .soh import CapacityFilter
 from .sop import (
@@ -224,26 +224,29 @@ class PackHealth:
         load, source = max(-present, 0.0), max(present, 0.0)
         least = 0.01 * self._pack.capacity * self._pack.cell.voltage_nominal
         taken = source if source > least else expected
-        empty, empty_low = (self.deliver(joined, expected, k, now) for k in (0.0, SIGMAS))
-        full, full_high = (self._take(joined, taken, k, now) for k in (0.0, SIGMAS))
-        until, until_low = (
-            self.deliver(joined, load, k, now) if load > least else Way() for k in (0.0, SIGMAS)
+        powers = (expected, load if load > least else 0.0)
+        (empty, until), (empty_low, until_low) = (
+            self._deliver(joined, powers, k, now) for k in (0.0, SIGMAS)
         )
+        full, full_high = (self._take(joined, taken, k, now) for k in (0.0, SIGMAS))
         charging = source > least
         return PackEnergy(
             expected, present, empty, empty_low, full, full_high, until.time, until_low.time,
             full.time if charging else np.nan, full_high.time if charging else np.nan,
         )  # fmt: skip
 
-    def deliver(
-        self, joined: Sequence[bool], power: float, sigmas: float, cells: CellsNow | None = None
-    ) -> Way:
+    def deliver(self, joined: Sequence[bool], power: float, sigmas: float) -> Way:
         """Return what the `joined` strings deliver at `power` W until they are empty."""
-        now = self.cells() if cells is None else cells
-        return together(
-            [to_empty(self._tables, group, power * share, self.bounds, sigmas)
-             for group, share in self._shares(joined, now)]
-        )  # fmt: skip
+        return self._deliver(joined, (power,), sigmas, self.cells())[0]
+
+    def _deliver(
+        self, joined: Sequence[bool], powers: Sequence[float], sigmas: float, now: CellsNow
+    ) -> list[Way]:
+        ways = [
+            ways_to_empty(self._tables, group, [p * share for p in powers], self.bounds, sigmas)
+            for group, share in self._shares(joined, now)
+        ]
+        return [together([way[k] for way in ways]) for k in range(len(powers))]
 
     def _take(self, joined: Sequence[bool], power: float, sigmas: float, now: CellsNow) -> Way:
         return together(

@@ -12,13 +12,14 @@ Everything not known counts against the load: SOC, resistance, capacity and volt
 by `sigmas` of their sigma.
 """
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 
 from dbms_pack.model import FloatArray
 
-from .ecm import CellTables, Impedance
+from .ecm import CellTables
 
 CONTINUOUS = 600.0  # s: by then the RC pairs stand still; asked anew every second
 HORIZONS = (2.0, 10.0, 30.0, CONTINUOUS)
@@ -81,21 +82,27 @@ def cell_power(
     known = np.isfinite(np.stack(list(vars(cells).values()))).all(axis=0)
     filled = CellsNow(**{k: np.where(known, v, _HARMLESS[k]) for k, v in vars(cells).items()})
     times = np.array(horizons)
-    parts = [times[times <= _SHORT], times[times > _SHORT]]
+    parts = (times[times <= _SHORT], 1), (times[times > _SHORT], _PIECES)
     searches = [
-        _Search(tables, filled, bounds, part, sigmas, pieces)
-        for part, pieces in zip(parts, (1, _PIECES), strict=True)
+        (_Search(tables, filled, bounds, part, sigmas, pieces), len(part))
+        for part, pieces in parts
         if len(part)
     ]
-    current = np.concatenate([search.run() for search in searches], axis=1)
-    current = np.minimum.accumulate(current, axis=1)
+
+    def whole(pieces: list[FloatArray]) -> FloatArray:
+        shaped = [v.reshape(2, count, -1) for v, (_, count) in zip(pieces, searches, strict=True)]
+        return np.concatenate(shaped, axis=1)
+
+    current = np.minimum.accumulate(whole([search.run() for search, _ in searches]), axis=1)
+    ends, begins, first = [], [], 0
+    for search, count in searches:
+        own = current[:, first : first + count].ravel()
+        begins.append(search.begin(own)[0])
+        ends.append(search.end(own))
+        first += count
     unknown = np.where(known, 0.0, np.nan)
-    parted = np.split(current, [len(parts[0])], axis=1) if len(searches) == 2 else [current]
-    pairs = list(zip(searches, parted, strict=True))
-    begin = np.concatenate([search.begin(part)[0] for search, part in pairs], axis=1)
-    ends = [search.end(part) for search, part in pairs]
-    end, resistance = (np.concatenate(v, axis=1) for v in zip(*ends, strict=True))
-    return CellPower(current + unknown, begin + unknown, end + unknown, resistance + unknown)
+    end, resistance = (whole(list(v)) + unknown for v in zip(*ends, strict=True))
+    return CellPower(current + unknown, whole(begins) + unknown, end, resistance)
 
 
 _HARMLESS = {
@@ -106,7 +113,10 @@ _HARMLESS = {
 
 
 class _Search:
-    """The voltages of a pulse over its current; arrays (2, horizons, n)."""
+    """The voltages of pulses over their current.
+
+    A lane is a pulse: a direction, a horizon and a cell, in that order. Arrays are (lanes,).
+    """
 
     def __init__(
         self,
@@ -117,101 +127,108 @@ class _Search:
         sigmas: float,
         pieces: int,
     ) -> None:
-        self._pieces = pieces
-        self._tables, self._horizons = tables, horizons[None, :, None]
-        self._shape = (2, len(horizons), len(cells.soc))
-        self._temperature = self._spread(cells.temperature)
-        self._soc = np.clip(cells.soc + _SIGNS * sigmas * cells.soc_sigma, 0.0, 1.0)
-        self._ocv = cells.ocv + _SIGNS * sigmas * cells.ocv_sigma
-        self._pairs = cells.v1, cells.v2
+        shape = (2, len(horizons), len(cells.soc))
+
+        def lanes(values: FloatArray) -> FloatArray:
+            return np.ascontiguousarray(np.broadcast_to(values, shape)).ravel()
+
+        def either(charge: float, discharge: float) -> FloatArray:
+            return lanes(np.array([charge, discharge])[:, None, None])
+
+        self._tables, self._pieces = tables, pieces
+        self._sign, self._horizon = lanes(_SIGNS), lanes(horizons[None, :, None])
+        self._temperature = lanes(cells.temperature)
+        self._soc = lanes(np.clip(cells.soc + _SIGNS * sigmas * cells.soc_sigma, 0.0, 1.0))
+        self._ocv = lanes(cells.ocv + _SIGNS * sigmas * cells.ocv_sigma)
+        self._v1, self._v2 = lanes(cells.v1), lanes(cells.v2)
         worse = np.minimum(sigmas * cells.capacity_sigma, 0.5)
-        self._per_amp = self._horizons / (3600.0 * cells.capacity * (1 - worse))  # SOC
-        self._resistance = cells.resistance + sigmas * cells.resistance_sigma
-        self._hysteresis = cells.hysteresis
-        self._limit = np.array([bounds.voltage_max, bounds.voltage_min])[:, None, None]
-        room = np.array([bounds.soc_max, bounds.soc_min])[:, None, None]
-        most = np.array([bounds.charge_current, bounds.discharge_current])[:, None, None]
-        left = np.maximum(_SIGNS * (room - self._soc), 0.0)
-        self._most = np.minimum(left / self._per_amp, most)
-        self._level = self._ocv - self._table(self._soc, 0.0)[0]
+        per_amp = horizons[None, :, None] / (3600.0 * cells.capacity * (1 - worse))
+        self._per_amp = lanes(per_amp)  # SOC
+        self._resistance = lanes(cells.resistance + sigmas * cells.resistance_sigma)
+        self._hysteresis = lanes(cells.hysteresis)
+        self._limit = either(bounds.voltage_max, bounds.voltage_min)
+        left = self._sign * (either(bounds.soc_max, bounds.soc_min) - self._soc)
+        most = either(bounds.charge_current, bounds.discharge_current)
+        self._most = np.minimum(np.maximum(left, 0.0) / self._per_amp, most)
+        self._level = self._ocv - self._table(self._soc, np.zeros_like(self._soc))[0]
+        self._r0 = tables.impedance(self._soc, self._temperature).r0 * self._resistance
 
-    def _spread(self, values: FloatArray) -> FloatArray:
-        return np.broadcast_to(values, self._shape)
+    def only(self, lanes: np.ndarray) -> '_Search':
+        """Return the search of these lanes alone, by a mask."""
+        part = copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                setattr(part, name, value[lanes])
+        return part
 
-    def _table(self, soc: FloatArray, gained: FloatArray | float) -> tuple[FloatArray, FloatArray]:
+    def _table(self, soc: FloatArray, gained: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the OCV in V with its hysteresis, and its slope, after `gained` of SOC."""
-        flat = self._spread(soc).ravel()
-        ocv, slope = self._tables.ocv(flat, self._temperature.ravel())
-        turned = self._tables.turned(
-            self._spread(self._hysteresis).ravel(), self._spread(np.asarray(gained)).ravel()
-        )
-        ocv = ocv + self._tables.hysteresis(flat) * turned
-        return ocv.reshape(self._shape), slope.reshape(self._shape)
-
-    def _impedance(self, soc: FloatArray) -> Impedance:
-        flat = self._spread(soc).ravel(), self._temperature.ravel()
-        return Impedance(*(x.reshape(self._shape) for x in self._tables.impedance(*flat)))
+        ocv, slope = self._tables.ocv(soc, self._temperature)
+        turned = self._tables.turned(self._hysteresis, gained)
+        return ocv + self._tables.hysteresis(soc) * turned, slope
 
     def run(self) -> FloatArray:
         """Return the largest current that keeps all limits, magnitudes."""
-        low: FloatArray = np.zeros(self._shape)
-        high: FloatArray = self._most
-        current: FloatArray = high.copy()
+        found: FloatArray = np.zeros(len(self._soc))
+        open_ = np.arange(len(found))  # lanes that are not found yet
+        part: _Search = self
+        low, high = found.copy(), self._most
+        current = high.copy()
         for _ in range(_ROUNDS):
-            worst, slope = self._worst(current)
-            room = _SIGNS * (self._limit - worst)
+            worst, slope = part._worst(current)
+            room = part._sign * (part._limit - worst)
             fits = room >= -_EXACT
             low = np.where(fits, np.maximum(low, current), low)
             high = np.where(fits, high, np.minimum(high, current))
-            if ((np.abs(room) <= _EXACT) | (high - low <= 1e-4 * (1.0 + low))).all():
+            found[open_] = low
+            more = ~((np.abs(room) <= _EXACT) | (high - low <= 1e-4 * (1.0 + low)))
+            if not more.any():
                 break
             step = current + room / slope
             # Where Newton would leave the bracket, halve it.
             current = np.where((step > low) & (step < high), step, 0.5 * (low + high))
-        return low
+            if not more.all():  # what one cell can do does not depend on its company
+                part, open_ = part.only(more), open_[more]
+                low, high, current = low[more], high[more], current[more]
+        return found
 
     def _worst(self, current: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the voltage nearest to its limit on the way, and its slope in Ohm."""
         worst, slope = self.begin(current)
         for voltage, steeper in self._way(current):
-            nearer = _SIGNS * (voltage - worst) > 0
+            nearer = self._sign * (voltage - worst) > 0
             worst, slope = np.where(nearer, voltage, worst), np.where(nearer, steeper, slope)
         return worst, slope
 
     def begin(self, current: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the voltage at the first moment of a current (magnitude), and its slope."""
-        ohmic, slope = self._ohmic(self._soc, current)
-        return self._ocv + self._pairs[0] + self._pairs[1] + ohmic, slope
+        ohmic, slope = self._tables.drop(self._r0, self._sign * current)
+        return self._ocv + self._v1 + self._v2 + ohmic, slope
 
     def end(self, current: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the voltage at the end of a current (magnitude), and its slope."""
         return self._way(current)[-1]
 
-    def _ohmic(self, soc: FloatArray, current: FloatArray) -> tuple[FloatArray, FloatArray]:
-        r0 = self._impedance(soc).r0 * self._resistance
-        return self._tables.drop(r0, _SIGNS * current)
-
     def _way(self, current: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
         """Return voltage and slope in Ohm at the end of each piece of the way."""
         way = []
-        pairs = list(self._pairs)
-        driven: FloatArray | float = 0.0
-        signed = _SIGNS * current
+        pairs = [self._v1, self._v2]
+        signed = self._sign * current
         slopes = [np.zeros(1), np.zeros(1)]
+        gained = signed * self._per_amp
         for piece in range(self._pieces):
             middle, until = (piece + 0.5) / self._pieces, (piece + 1) / self._pieces
-            gained = signed * self._per_amp
-            z = self._impedance(self._soc + gained * middle)
+            z = self._tables.impedance(self._soc + gained * middle, self._temperature)
             for pair, (r, tau) in enumerate(((z.r1, z.tau1), (z.r2, z.tau2))):
-                kept = np.exp(-self._horizons / (self._pieces * tau))
+                kept = np.exp(-self._horizon / (self._pieces * tau))
                 answer = r * self._resistance * (1 - kept)
                 pairs[pair] = kept * pairs[pair] + answer * signed
                 slopes[pair] = kept * slopes[pair] + answer
-            driven = slopes[0] + slopes[1]
             soc = np.clip(self._soc + gained * until, 0.0, 1.0)
             ocv, rise = self._table(soc, gained * until)
-            ohmic, slope = self._ohmic(soc, current)
-            slope = slope + driven + np.maximum(rise, 0.0) * self._per_amp * until
+            r0 = self._tables.impedance(soc, self._temperature).r0 * self._resistance
+            ohmic, slope = self._tables.drop(r0, signed)
+            slope = slope + slopes[0] + slopes[1] + np.maximum(rise, 0.0) * self._per_amp * until
             way.append((self._level + ocv + pairs[0] + pairs[1] + ohmic, slope))
         return way
 

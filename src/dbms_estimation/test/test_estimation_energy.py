@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_estimation_sop import TABLES, cells
 
-from dbms_estimation.energy import PowerMeter, Way, plan, to_empty, to_full, together
+from dbms_estimation.energy import (
+    PowerMeter,
+    Way,
+    plan,
+    to_empty,
+    to_full,
+    together,
+    ways_to_empty,
+)
 from dbms_estimation.sop import Bounds
 from dbms_sim.cell_physics import Cells
 
@@ -86,6 +94,24 @@ def test_scale():
     both = together([one, one])
     assert (both.energy, both.time) == pytest.approx((2 * one.energy, one.time))
     assert math.isnan(together([]).energy)
+
+
+def test_a_long_string_is_that_many_cells():
+    one = cells(0.7)
+    long = cells(0.7, 500)
+    assert to_empty(TABLES, long, 2500.0, BOUNDS).energy == pytest.approx(
+        500 * to_empty(TABLES, one, 5.0, BOUNDS).energy
+    )
+    assert to_full(TABLES, long, 2500.0, BOUNDS).time == pytest.approx(
+        to_full(TABLES, one, 5.0, BOUNDS).time
+    )
+
+
+def test_several_powers_at_once_are_each_as_alone():
+    ways = ways_to_empty(TABLES, string(), (6.0, 0.0, 45.0), BOUNDS, 2.0)
+    assert ways[0] == to_empty(TABLES, string(), 6.0, BOUNDS, 2.0)
+    assert ways[2] == to_empty(TABLES, string(), 45.0, BOUNDS, 2.0)
+    assert math.isnan(ways[1].energy)
 
 
 def test_a_power_no_cell_can_deliver_gives_nothing():
