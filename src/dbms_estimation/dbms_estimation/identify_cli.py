@@ -25,6 +25,7 @@ from .identification.ocv import (
     from_measurements,
     from_rests,
     from_table,
+    rising,
     slow_legs,
 )
 
@@ -69,6 +70,8 @@ def _ocv(paths: Sequence[Path], layout: Layout) -> tuple[Ocv, tuple[Leg, ...]]:
     else:
         measurements = [read_measurement(path, layout) for path in paths]
         ocv, legs = from_measurements(measurements), slow_legs(measurements)
+        if not layout.hysteresis:  # a charge takes in more than comes out: its SOC is another
+            ocv = replace(ocv, voltage=rising(ocv.voltage - ocv.gap), gap=0.0 * ocv.gap)
     return (replace(ocv, capacity=layout.capacity) if layout.capacity else ocv), legs
 
 

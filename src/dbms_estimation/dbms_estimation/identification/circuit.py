@@ -9,6 +9,7 @@ kept positive, and smooth where the data say nothing. Where the voltage of R0 be
 currents the fit is repeated around what it found before (Gauss-Newton).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +36,7 @@ COLDEST = -30.0  # degC, of the tables
 TAUS = (40.0, 1200.0)  # s, of the RC pairs
 _LEAST = 1e-5  # Ohm
 _ROUNDS = 5
+_EXCHANGES = 200
 _FIRST_STEP = 0.7
 _LEG_STEP = 60.0  # s between the rows of a slow leg that are used
 _FIRM = 10.0  # weight of what is expected of resistances that slow legs cannot tell apart
@@ -68,6 +70,7 @@ class CircuitFit:
     branches: Branches | None = None
     by_steepness: bool = False  # whether a steep OCV, which the SOC errs on, tells less
     solution: FloatArray = field(init=False)
+    parts: list[tuple[FloatArray, FloatArray]] = field(init=False)  # normal equations, by file
 
     def __post_init__(self) -> None:
         self._slow_only = bool(
@@ -95,27 +98,38 @@ class CircuitFit:
 
     def solve(self) -> None:
         """Find the resistances."""
-        low = np.full(self._count, -np.inf)
-        low[: 3 * self._nodes] = _LEAST
         for turn in range(1 if np.isinf(self.saturation) else _ROUNDS):
-            matrix, right = self._equations()
-            self._smooth(matrix)
-            found = _bounded(matrix, right, low)
+            self.parts = [self._equations(one) for one in self._taken]
+            found = self._solved(self.parts)
             # From the linear fit to the bent one it is far: a whole step would overshoot.
             step = _FIRST_STEP if turn == 1 else 1.0
             self.solution = self.solution + step * (found - self.solution)
 
-    def _equations(self) -> tuple[FloatArray, FloatArray]:
-        """Return the normal equations of all files around the solution so far."""
+    def without(self, m: Measurement) -> FloatArray:
+        """Return the solution that all files but one, taken before, give.
+
+        One step of Gauss-Newton leads to it: around the solution R0 bends hardly otherwise.
+        """
+        kept = [part for part, one in zip(self.parts, self._taken, strict=True) if one.m is not m]
+        return self._solved(kept)
+
+    def _solved(self, parts: Sequence[tuple[FloatArray, FloatArray]]) -> FloatArray:
         matrix, right = np.zeros((self._count, self._count)), np.zeros(self._count)
-        for one in self._taken:
-            design, rest, weight = self._design(one.m, one.soc, one.begin)
-            weight = weight * (one.share / weight.sum())
-            if self.by_steepness:
-                weight *= steepness_weight(self.ocv, one.soc, one.soc_error)
-            matrix += design.T @ (design * weight[:, None])
-            right += design.T @ (weight * rest)
-        return matrix, right
+        self._smooth(matrix)
+        for more, of_right in parts:
+            matrix += more
+            right += of_right
+        low = np.full(self._count, -np.inf)
+        low[: 3 * self._nodes] = _LEAST
+        return _bounded(matrix, right, low)
+
+    def _equations(self, one: _Taken) -> tuple[FloatArray, FloatArray]:
+        """Return the normal equations of a file around the solution so far."""
+        design, rest, weight = self._design(one.m, one.soc, one.begin)
+        weight = weight * (one.share / weight.sum())
+        if self.by_steepness:
+            weight *= steepness_weight(self.ocv, one.soc, one.soc_error)
+        return design.T @ (design * weight[:, None]), design.T @ (weight * rest)
 
     def tables(self, temperatures: FloatArray) -> FloatArray:
         """Return R0, R1, R2 in Ohm, shape (3, len(temperatures), len(SOCS))."""
@@ -131,8 +145,9 @@ class CircuitFit:
 
     def gap(self) -> FloatArray:
         """Return half the gap between the branches in V at the points of `ocv.soc`."""
-        more = np.zeros(1) if not self.branches else self.solution[-len(KNOTS) :]
-        change = np.interp(self.ocv.soc, KNOTS, more) if self.branches else 0.0
+        if not self.branches or not self.branches.turning:
+            return self.ocv.gap
+        change = np.interp(self.ocv.soc, KNOTS, self.solution[-len(KNOTS) :])
         return np.asarray(np.maximum(self.ocv.gap + change, 0.0))
 
     def entropic(self) -> FloatArray:
@@ -142,10 +157,15 @@ class CircuitFit:
         found = self.solution[-2 * len(KNOTS) : -len(KNOTS)]
         return np.asarray(np.interp(self.ocv.soc, KNOTS, found))
 
-    def residual(self, m: Measurement, soc: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return what the model leaves unexplained in V, and the weight of each row."""
+    def residual(
+        self, m: Measurement, soc: FloatArray, left_out: bool = False
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return what the model leaves unexplained in V, and the weight of each row.
+
+        `left_out`: what a model without this file leaves.
+        """
         design, rest, weight = self._design(m, soc, begins_charged(soc))
-        return rest - design @ self.solution, weight
+        return rest - design @ (self.without(m) if left_out else self.solution), weight
 
     def _along_temperature(self, temperature: FloatArray) -> FloatArray:
         nodes = self.temperatures
@@ -245,17 +265,21 @@ def filtered(dt: FloatArray, driven: FloatArray, tau: float) -> FloatArray:
 
 
 def _bounded(matrix: FloatArray, right: FloatArray, low: FloatArray) -> FloatArray:
-    """Minimise x'Ax/2 - b'x with x >= low by coordinate descent."""
+    """Minimise x'Ax/2 - b'x with x >= low: those at the bound are held, until none wants off."""
+    held = np.zeros(len(low), dtype=bool)
     x = np.maximum(np.linalg.lstsq(matrix, right, rcond=None)[0], low)
-    slope = matrix @ x - right
-    for _ in range(3000):
-        largest = 0.0
-        for k in range(len(x)):
-            step = max(x[k] - slope[k] / matrix[k, k], low[k]) - x[k]
-            if step:
-                slope += matrix[:, k] * step
-                x[k] += step
-                largest = max(largest, abs(step))
-        if largest < 1e-7:
+    for _ in range(_EXCHANGES):
+        free = ~held
+        x = np.where(held, low, 0.0)
+        part = matrix[np.ix_(free, free)]
+        beside = right[free] - matrix[np.ix_(free, held)] @ low[held]
+        x[free] = np.linalg.lstsq(part, beside, rcond=None)[0]
+        below = free & (x < low)
+        if below.any():
+            held |= below
+            continue
+        off = held & (matrix @ x - right < 0.0)
+        if not off.any():
             break
-    return x
+        held &= ~off
+    return np.maximum(x, low)

@@ -37,6 +37,7 @@ class Branches:
 
     legs: tuple[Leg, ...]
     change: float = ENTROPIC_SIGMA  # V/K, of the OCV, that is expected
+    turning: bool = True  # whether there is hysteresis
 
     @property
     def coldest(self) -> float:
@@ -44,11 +45,13 @@ class Branches:
         places = (float(leg.measurement.temperature.mean()) for leg in self.legs)
         return min(places, default=np.inf)
 
-    @staticmethod
-    def columns(weights: FloatArray, temperature: FloatArray, state: FloatArray) -> FloatArray:
+    def columns(
+        self, weights: FloatArray, temperature: FloatArray, state: FloatArray
+    ) -> FloatArray:
         """Return what entropic and gap add, (rows, 2 KNOTS); weights: hats over KNOTS."""
         warmer = (temperature - REFERENCE)[:, None]
-        return np.concatenate([weights * warmer, weights * state[:, None]], axis=1)
+        turned = state[:, None] if self.turning else 0.0
+        return np.concatenate([weights * warmer, weights * turned], axis=1)
 
     def expected(self) -> FloatArray:
         """Return what is expected of both without data, as normal equations."""

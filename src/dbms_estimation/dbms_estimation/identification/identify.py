@@ -55,7 +55,9 @@ def identify(
         for m in pulses:
             capacities[rounded(m)] = matched_capacity(discharge_of(m), ocv)
     change = layout.ocv_by_temperature or ENTROPIC_SIGMA
-    branches = Branches(tuple(legs), change) if legs or layout.ocv_by_temperature else None
+    branches = None
+    if legs or layout.ocv_by_temperature:
+        branches = Branches(tuple(legs), change, layout.hysteresis)
     taus = (float(layout.time_constants[0]), float(layout.time_constants[1]))
     fit = CircuitFit(
         ocv,
@@ -73,9 +75,12 @@ def identify(
         fit.add(m, soc)
     fit.solve()
     residuals = []
-    for m, soc in zip(files, socs, strict=True):
-        error, weight = fit.residual(m, soc)
-        residuals.append(Residual(m, soc, error, weight))
+    warmth = [rounded(m) for m in files]
+    for number, (m, soc) in enumerate(zip(files, socs, strict=True)):
+        # Without the only cycle at a temperature the rest would have to tell what is there.
+        others = warmth[len(pulses) :].count(warmth[number]) > 1
+        left_out = layout.left_out and number >= len(pulses) and others
+        residuals.append(Residual(m, soc, *fit.residual(m, soc, left_out)))
     rows = np.unique(np.r_[places, np.arange(COLDEST, places[-1] + 0.1, _STEP)])
     nearest = [_nearest(places, rounded(r.measurement)) for r in residuals]
     errors = error_table(residuals, nearest, layout.activation)

@@ -47,6 +47,8 @@ class Layout:
     saturation: float = math.inf  # V, at which the voltage of R0 bends
     time_constants: Sequence[float] = (40.0, 1200.0)  # s, of the RC pairs, the faster first
     ocv_by_temperature: float = 0.0  # V/K that is expected; above 0 it is found from all files
+    hysteresis: bool = True  # whether there is any; without, the OCV is that of the discharge
+    left_out: bool = False  # whether model_error is that of cycles that are left out of the fit
     hysteresis_soc: float = 0.05  # SOC that takes the hysteresis from the middle to an edge
     activation: float = 3500.0  # K, of the resistances: how they go with temperature unmeasured
     # soc [1], voltage [V/K]: how the OCV goes with temperature, where one does not tell it
@@ -113,6 +115,9 @@ def _check_circuit(layout: Layout) -> None:
         value = getattr(layout, name)
         if not is_number(value) or not least <= value <= most:
             raise LaboratoryError(f'{layout.path}: {name}: {value!r}; {least:g} to {most:g}')
+    for name in ('hysteresis', 'left_out'):
+        if not isinstance(getattr(layout, name), bool):
+            raise LaboratoryError(f'{layout.path}: {name}: {getattr(layout, name)!r}; true or false')
     _check_entropic(layout, is_number)
     change = layout.ocv_by_temperature
     if not is_number(change) or not 0.0 <= change <= 0.01:
