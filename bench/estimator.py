@@ -58,6 +58,7 @@ class Given:
         """Return a filter that has started."""
         made = CellFilter(self.tables, self.count, self.cell.capacity, np.full(self.count, 0.01))
         made.reset(np.ones(self.count, dtype=bool), self.soc, np.full(self.count, 0.03))
+        made.fresh[:] = False
         return made
 
     def readings(self) -> Readings:

@@ -93,8 +93,7 @@ def read(kind: Kind, path: Path, cell: CellModel) -> Cycle:
         m = replace(m, temperature=np.full(len(m.time), ROOM))
     found = re.search(kind.degrees, str(path))
     degrees = int(found[2]) * (-1 if found[1] in ('N', 'n', '-') else 1) if found else 25
-    share = np.interp(degrees, *cell.capacities) if len(cell.capacities[0]) else cell.capacity
-    charge = m.charge / (layout.capacity or share)
+    charge = m.charge / _capacity(cell, degrees, layout.capacity)
     first = 1.0 - charge[-1] if kind.ends_full else 1.0
     first = -charge[-1] if kind.ends_empty else first
     first = m.begins if np.isfinite(m.begins) else first
@@ -102,6 +101,13 @@ def read(kind: Kind, path: Path, cell: CellModel) -> Cycle:
     label = int(ROOM) if kind.room else degrees
     name = path.name.split('.')[0].removesuffix('_processed')[:24]
     return Cycle(kind.cell, name, kind, label, 'clean', record, truth, float(np.clip(first, 0, 1)))
+
+
+def _capacity(cell: CellModel, degrees: float, of_layout: float | None) -> float:
+    """Return the charge in Ah that the SOC of a file refers to."""
+    if len(cell.capacities[0]):
+        return float(np.interp(degrees, *cell.capacities))
+    return of_layout or cell.capacity
 
 
 def _to_reset(m: Measurement) -> Measurement:

@@ -34,7 +34,7 @@ _DOUBT = 0.1  # SOC by which sigma grows when readings are refused for long
 _SURPRISE = 9.0  # squared sigmas one reading may speak against a hypothesis
 _COLUMNS = (  # what a column has beside state and covariance
     *('started', 'hysteresis', 'expected', 'innovation', 'evidence', '_model_error'),
-    *('_bias_size', '_drift', '_gated', '_seen', '_seen_current', '_moved', '_warm'),
+    *('_bias_size', '_drift', '_gated', '_seen', '_seen_current', '_moved', '_warm', 'fresh'),
 )
 
 
@@ -45,8 +45,8 @@ class CellFilter:
     too much) and `bias_sigma`, `expected` (V, what the model foretold for the last step),
     `innovation` (V, by how much the reading was off that; NaN without a reading), `v1`, `v2`,
     `offset` (V), `resistance` (share), `hysteresis` (-1 after a long discharge .. 1 after a long
-    charge), `evidence` (logarithm of how probable the last reading was). `state` has the shape
-    (6, n), `covariance` (6, 6, n).
+    charge), `evidence` (logarithm of how probable the last reading was), `fresh` (whether it has
+    started and taken no step yet). `state` has the shape (6, n), `covariance` (6, 6, n).
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class CellFilter:
         self._gated = np.zeros(cells)  # s without a believed reading
         self._seen = np.full(cells, np.nan)  # V, the last reading that was a new one
         self._seen_current = np.zeros(cells)
+        self.fresh = np.zeros(cells, dtype=bool)  # what is left in its RC pairs is not known
         self._moved = np.zeros(cells)  # V the OCV should have moved since then
 
     def _hold(self, state: FloatArray, covariance: FloatArray) -> None:
@@ -125,6 +126,7 @@ class CellFilter:
         sigma = np.maximum(above - soc, soc - below)
         sigma = np.clip(sigma, self.options.start_sigma, SIGMA_MAX)
         self.reset(where, soc, sigma, v1, v2)
+        self.fresh &= ~where
         self.expected[where] = voltage[where]
         self.covariance[_V1, _V1][where] = (np.square(0.5 * z.r1 * unknown) + 1e-6)[where]
         self.covariance[_V2, _V2][where] = (np.square(0.5 * z.r2 * unknown) + 1e-6)[where]
@@ -153,14 +155,11 @@ class CellFilter:
         self.v1[where] = np.broadcast_to(v1, soc.shape)[where]
         self.v2[where] = np.broadcast_to(v2, soc.shape)[where]
         self._drift[where] = 0.0
-        # What flowed before is not known: something may be left in the RC pairs.
-        z = self._tables.impedance(np.clip(self.soc, 0, 1), np.full(len(self.soc), REFERENCE))
-        past = options.past_current * self._one_c
         sizes = np.stack(
             [
                 np.broadcast_to(sigma, soc.shape),
-                np.hypot(z.r1 * past, 1e-3),
-                np.hypot(z.r2 * past, 1e-3),
+                np.full(len(soc), 1e-3),
+                np.full(len(soc), 1e-3),
                 self._bias_size,
                 self._offset_size(),
                 np.full(len(soc), options.resistance_error),
@@ -171,6 +170,7 @@ class CellFilter:
             self.covariance[k, k][where] = np.square(sizes[k])[where]
         self.forget_branch(where)
         self.started |= where
+        self.fresh = self.fresh | where
         self._warm = self._warm | where
         self._gated[where] = 0.0
         self._seen[where] = np.nan
@@ -213,9 +213,24 @@ class CellFilter:
         self._charge_of_full = 3600.0 * self._one_c * share
         self._model_error = self._tables.model_error(celsius, self.options.model_error, self.soc)
         self._sense(np.isfinite(temperature))
+        if self.fresh.any():
+            self._recall(z, self.fresh & moving)
         charge, blind = np.where(moving, charge, 0.0), np.where(moving, blind, 0.0)
         self._predict(z, dt, charge, blind)
         self._correct(z, moving, dt, voltage, current, celsius)
+
+    def _recall(self, z: Impedance, where: np.ndarray) -> None:
+        """Expect in the RC pairs of `where` what may be left of a load before the start.
+
+        How much that is only the temperature tells, and so the first step. As with the hysteresis,
+        a full cell has most likely been charged and rested, another one comes from a discharge.
+        """
+        options = self.options
+        past = np.where(self.soc > CHARGED, 0.0, -options.past_discharge) * self._one_c
+        for k, r in ((_V1, z.r1), (_V2, z.r2)):
+            self.state[k][where] += (r * past)[where]
+            self.covariance[k, k][where] += np.square(r * options.past_current * self._one_c)[where]
+        self.fresh &= ~where
 
     def _sense(self, warm: np.ndarray) -> None:
         """Where no temperature is measured (not `warm`) the resistance tells what it may be."""

@@ -32,7 +32,8 @@ class FilterOptions:
     gain_error: float = 0.007  # relative, of the current sensor's gain and of the capacity
     gain_error_soc: float = 0.5  # charge over which the outcome of that error adds up
     unknown_current: float = 1.0  # in units of capacity per hour, where none is measured
-    past_current: float = 0.5  # before the start, in units of capacity per hour
+    past_discharge: float = 0.3  # before the start, in units of capacity per hour
+    past_current: float = 0.4  # how much more or less that may have been
     start_voltage_error: float = 0.020  # V, what a cell at rest may be off its OCV
     start_sigma: float = 0.02  # smallest sigma of a start from OCV
     said_sigma: float = 0.007  # of an SOC that was said, if it is right

@@ -233,6 +233,7 @@ class PackEstimator:
         cell = self.filter.owner[mine]
         columns.state[:, mine] = state[:, cell]
         columns.covariance[:, :, mine] = covariance[:, :, cell]
+        columns.fresh[mine] = False
         columns.hysteresis[mine] = hysteresis[cell]
         self.coulomb.start(where, state[0])
 

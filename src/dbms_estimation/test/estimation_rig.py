@@ -99,7 +99,12 @@ def ocv(soc):
 
 
 class Truth:
-    """Cells at 25 degC that follow the model exactly, stepped by the plain textbook equations."""
+    """Cells at 25 degC that follow the model exactly, stepped by the plain textbook equations.
+
+    `row` of the tables is that of their temperature.
+    """
+
+    row = 1
 
     def __init__(self, soc, parallel: int = 1) -> None:
         self.soc = np.array(soc, dtype=float)
@@ -111,8 +116,7 @@ class Truth:
     def step(self, dt: float, current: float) -> None:
         """Advance by dt s with a constant current in A of the whole cell position."""
         current /= self.parallel
-        row = 1  # 25 degC
-        r0, r1, r2 = (np.interp(self.soc, SOCS, x[row]) for x in (CELL.r0, CELL.r1, CELL.r2))
+        r0, r1, r2 = (np.interp(self.soc, SOCS, x[self.row]) for x in (CELL.r0, CELL.r1, CELL.r2))
         self.soc = self.soc + current * dt / 3600 / CELL.capacity
         for v, r, tau in ((self.v1, r1, 20.0), (self.v2, r2, 400.0)):
             v += (r * current - v) * (1 - np.exp(-dt / tau))

@@ -230,3 +230,33 @@ def test_two_sigma_hold_on_cells_with_the_errors_that_are_assumed():
         if k > 600:
             inside.append(np.abs(cells.soc - truth.soc) < 2 * cells.sigma)
     assert 0.9 < np.mean(inside)
+
+
+def test_a_cold_cell_may_have_much_left_in_its_circuit_from_before_the_start():
+    drive = Truth(np.array([0.95, 0.9, 0.85, 0.8]))
+    cold = {'temperature': 0.0, 'blind': 0.0, 'dt': 1.0}
+    # It was driven for long; nobody told the filter.
+    drive.row = 0
+    for _ in range(1500):
+        drive.step(1.0, -2.0)
+    cells = believing(drive.soc + np.array([-0.25, 0.25, -0.2, 0.2]))
+    inside = []
+    for k in range(900):
+        drive.step(1.0, pulses(float(k)))
+        feed(cells, cold | {'current': pulses(float(k)), 'voltage': drive.voltage})
+        inside.append(np.abs(cells.soc - drive.soc) < 2 * cells.sigma)
+    assert np.mean(inside) > 0.98
+    assert np.abs(cells.soc - drive.soc).max() < 0.02
+
+
+def test_hypotheses_that_are_sure_to_the_last_digit_merge_without_a_logarithm_of_zero():
+    cells = believing([0.3, 0.5, 0.7, 0.8])
+    columns = cells.columns
+    columns.covariance[0] = columns.covariance[:, 0] = 0.0
+    columns.soc[:] = 0.5
+    row = {'dt': 0.0, 'current': 0.0, 'blind': 0.0, 'temperature': 25.0}
+    with np.errstate(divide='raise', invalid='raise'):
+        for _ in range(10):  # neighbours only merge at once
+            feed(cells, row | {'voltage': np.full(CELLS, 3.725)})
+    assert cells.single
+    assert np.isfinite(cells.soc).all() and np.isfinite(cells.sigma).all()
