@@ -33,9 +33,12 @@ from launch.launch_description_sources import (  # noqa: E402
 from launch_ros.actions import LifecycleNode, Node  # noqa: E402
 
 from dbms_bringup.graph import Options, graph  # noqa: E402
+from dbms_bringup.launching import TRANSPORTS  # noqa: E402
 from dbms_pack import load_pack  # noqa: E402
 
-LAUNCH = Path(__file__).resolve().parents[2] / 'launch'
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH = ROOT / 'launch'
+GOLDEN = ROOT / 'tests' / 'replay' / 'golden' / 'cell_overvoltage.mcap'
 DEADLINE = 60.0  # s; nothing takes nearly as long
 RUN = """
 import sys
@@ -111,6 +114,20 @@ def test_what_contradicts_the_pack_is_refused():
         actions_of('pack.launch.py', time_scale='10')
 
 
+def test_replay_has_no_driver_and_runs_on_the_time_of_the_bag():
+    actions = actions_of('replay.launch.py', bag=str(GOLDEN))
+    assert node_names(actions) == ['estimation', 'protection', 'play']
+    assert len(processes_of(actions)) == 3
+
+
+def test_a_bag_is_replayed_to_its_end_and_ends_all():
+    with launched('replay.launch.py', f'bag:={GOLDEN}', 'namespace:=launched_replay') as run:
+        run.wait('protection.*replayed time begins: guarding begins anew')
+        run.wait('string a: CONNECTED')
+        run.wait('CELL_OVERVOLTAGE MSL at module m1 cell 3')
+        run.process.wait(DEADLINE)
+
+
 @pytest.mark.parametrize('name', ['pack.launch.py', 'sim.launch.py'])
 def test_every_argument_is_declared_and_has_a_default(name):
     declared = [one for one in described(name).entities if isinstance(one, DeclareLaunchArgument)]
@@ -123,14 +140,18 @@ def test_pack_takes_what_users_of_launch_files_expect():
     assert expected <= arguments_of(described('pack.launch.py'))
 
 
-def test_discovery_stays_on_this_machine_unless_the_user_chose(monkeypatch):
-    for name in ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'ROS_LOCALHOST_ONLY'):
+def test_the_middleware_is_told_what_the_user_did_not(monkeypatch):
+    for name in ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'ROS_LOCALHOST_ONLY', *TRANSPORTS):
         monkeypatch.delenv(name, raising=False)
-    first = described('pack.launch.py').entities[0]
-    assert isinstance(first, SetEnvironmentVariable)
+    assert len(settings('pack.launch.py')) == 2
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'SUBNET')
-    entities = described('pack.launch.py').entities
-    assert not any(isinstance(one, SetEnvironmentVariable) for one in entities)
+    assert len(settings('pack.launch.py')) == 1
+    monkeypatch.setenv('FASTDDS_BUILTIN_TRANSPORTS', 'DEFAULT')
+    assert not settings('pack.launch.py')
+
+
+def settings(name: str) -> list[SetEnvironmentVariable]:
+    return [one for one in described(name).entities if isinstance(one, SetEnvironmentVariable)]
 
 
 class Launched:
