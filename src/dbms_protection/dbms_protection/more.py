@@ -140,7 +140,7 @@ class MoreTriggers:
         voltage, link = reading.string_voltage, reading.link_voltage
         self._string_mean[index] = voltage / series
         if math.isfinite(voltage) and math.isfinite(link):
-            self._voltage_at[index] = now
+            self._voltage_at[index] = now - sample.voltage_age
         for key, value in (
             ('string_overvoltage', voltage / series),
             ('string_undervoltage', voltage / series),
