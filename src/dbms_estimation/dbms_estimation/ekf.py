@@ -225,11 +225,11 @@ class CellFilter:
         How much that is only the temperature tells, and so the first step. As with the hysteresis,
         a full cell has most likely been charged and rested, another one comes from a discharge.
         """
-        options = self.options
-        past = np.where(self.soc > CHARGED, 0.0, -options.past_discharge) * self._one_c
+        size = self.options.past_current * self._one_c
+        past = np.where(self.soc > CHARGED, 0.0, -self.options.past_discharge * self._one_c)
         for k, r in ((_V1, z.r1), (_V2, z.r2)):
             self.state[k][where] += (r * past)[where]
-            self.covariance[k, k][where] += np.square(r * options.past_current * self._one_c)[where]
+            self.covariance[k, k][where] += np.square(r * size)[where]
         self.fresh &= ~where
 
     def _sense(self, warm: np.ndarray) -> None:
