@@ -32,7 +32,14 @@ def main(command: str, arguments: Sequence[str]) -> int:
         if not client.wait_for_service(timeout_sec=value.timeout):
             return _nobody(f'no running graph: nobody offers {name} within {value.timeout:g} s')
         future = client.call_async(
-            Command.Request(origin=_origin(), reason=value.reason, strings=value.strings)
+            Command.Request(
+                origin=_origin(),
+                reason=value.reason,
+                strings=value.strings,
+                holder=value.holder,
+                lease=value.lease,
+                force=value.force,
+            )  # fmt: skip
         )
         rclpy.spin_until_future_complete(
             node, future, timeout_sec=max(0.5, deadline - time.monotonic())
@@ -53,6 +60,9 @@ def _parser(command: str) -> argparse.ArgumentParser:
     words.add_argument('strings', nargs='*', help='which strings; none named: all')
     words.add_argument('--namespace', default='battery', help='of the pack')
     words.add_argument('--reason', default='', help='why, for the log')
+    words.add_argument('--holder', default='', metavar='NAME', help='in whose name')
+    words.add_argument('--lease', type=float, default=0.0, metavar='S', help='of the holder')
+    words.add_argument('--force', action='store_true', help='take over from the present holder')
     words.add_argument('--timeout', type=float, default=5.0, metavar='S')
     return words
 

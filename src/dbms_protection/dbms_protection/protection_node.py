@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from dbms_msgs.msg import Faults, Limits, ModuleCells, ProtectionState, StringMeasurement
-from dbms_msgs.srv import Command, SetContactors
+from dbms_msgs.srv import SetContactors
 from rclpy.client import Client
 from rclpy.task import Future
 
@@ -26,6 +26,7 @@ from dbms_node.runtime import run_node
 from dbms_pack import Level, Pack, load_pack
 
 from . import conversions, soa
+from .desk_node import Desk
 from .event_log import EventLog
 from .guard import Guard
 from .journal import Journal
@@ -85,9 +86,8 @@ class ProtectionNode(SafeLifecycleNode):
         )
         self._faults_publisher = self.create_publisher(Faults, 'faults', qos.STATE)
         self._limits_publisher = self.create_publisher(Limits, 'limits', qos.STATE)
-        for kind in ('connect', 'disconnect', 'reset_faults'):
-            self.create_service(Command, kind, partial(self._on_command, kind))
-        self._heartbeat = steady_timer(self, HEARTBEAT, self._publish)
+        self._desk = Desk(self, self._outbox, self._work, self._note_command)
+        self._heartbeat = steady_timer(self, HEARTBEAT, self._on_heartbeat)
 
     def close(self) -> None:
         """Open the contactors, release everything, and finish telling it."""
@@ -125,6 +125,7 @@ class ProtectionNode(SafeLifecycleNode):
         # Numbers that go on from an earlier run: the driver refuses older ones.
         first = int(self.get_clock().now().nanoseconds * 32e-9)
         self.guard = Guard(pack, self._send, time_scale=value['time_scale'], first_sequence=first)
+        self._desk.configure(self.guard)
         self._journal = self._begin_journal(pack, self.guard, value)
         for index, string in enumerate(pack.strings):
             # By another name in a replay: real contactors must not hear of it.
@@ -197,6 +198,7 @@ class ProtectionNode(SafeLifecycleNode):
             journal.finish(self._stamp())
         clients, self._clients_of = self._clients_of, []
         self._pending, self.guard = [], None
+        self._desk.release()
         for client in clients:
             self.destroy_client(client)
         self._publish()
@@ -229,11 +231,15 @@ class ProtectionNode(SafeLifecycleNode):
         )
 
     def _tick(self) -> None:
-        self._work(lambda guard, now: guard.tick(now))
+        self._work(self._cycle)
         if self._journal is not None:
             self._journal.observe(self._stamp())
         if self.guard is not None and self.guard.limits != self._limits_told:
             self._publish_limits(self.guard)
+
+    def _cycle(self, guard: Guard, now: float) -> None:
+        self._desk.tick(now)
+        guard.tick(now)
 
     def _work(self, call: Callable[[Guard, float], None]) -> None:
         """Let the guard work; a fault of its own opens everything instead of ending the node."""
@@ -250,27 +256,11 @@ class ProtectionNode(SafeLifecycleNode):
         if (guard.revision, guard.book.version) != self._told:
             self._publish()
 
-    def _on_command(
-        self, kind: str, request: Command.Request, response: Command.Response
-    ) -> Command.Response:
-        if self.guard is None:
-            response.message = 'protection is not configured'
-            return response
-
-        def work(guard: Guard, now: float) -> None:
-            response.success, response.message = guard.command(
-                kind, request.origin, request.reason, list(request.strings), now
-            )
-
-        response.message = 'refused: internal error'
-        self._work(work)
+    def _note_command(
+        self, kind: str, origin: str, reason: str, strings: str, answer: str
+    ) -> None:
         if self._journal is not None:
-            strings = ' '.join(request.strings)
-            self._journal.command(kind, request.origin, request.reason, strings, response.message)
-        self.get_logger().info(
-            f'{kind} by {request.origin or "unknown"} ({request.reason}): {response.message}'
-        )
-        return response
+            self._journal.command(kind, origin, reason, strings, answer)
 
     # -- out ----------------------------------------------------------------------------------
 
@@ -310,6 +300,10 @@ class ProtectionNode(SafeLifecycleNode):
             )
         )
 
+    def _on_heartbeat(self) -> None:
+        self._publish()
+        self._desk.publish('', 0, periodic=True)
+
     def _publish(self) -> None:
         """Tell state, faults and limits, and log what is new: made here, sent by the outbox."""
         self._sequence += 1
@@ -331,6 +325,7 @@ class ProtectionNode(SafeLifecycleNode):
         told.faults = conversions.fault_messages(faults, guard.now, stamp.nanoseconds)
         self._outbox.put(partial(self._faults_publisher.publish, told))
         self._publish_limits(guard)
+        self._desk.publish('', 0, periodic=False)
         self._log(guard)
 
     def _publish_limits(self, guard: Guard) -> None:

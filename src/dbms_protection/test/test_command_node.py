@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands over DDS: holders, the emergency stop, and what the event log keeps of them."""
+
+import pytest
+from dbms_msgs.msg import Holder
+from dbms_msgs.srv import Command
+from node_rig import World
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+from test_protection_node import OPEN, patient_pack, world_of  # noqa: F401
+
+from dbms_node import qos
+from dbms_protection import event_log
+
+
+def ask(world: World, kind, **values):
+    client = world.listener.commands[kind]
+    world.until(client.service_is_ready, f'service {kind}')
+    future = client.call_async(Command.Request(origin='test', reason='why', **values))
+    world.until(future.done, f'answer to {kind}')
+    return future.result()
+
+
+def test_a_pack_is_held_told_and_kept_in_the_log(world_of, tmp_path):  # noqa: F811
+    path = tmp_path / 'events.sqlite'
+    world = world_of(event_file=str(path)).activate()
+    heard = []
+    world.listener.create_subscription(Holder, 'protection/holder', heard.append, qos.STATE)
+    answer = ask(world, 'connect', holder='dock', lease=60.0)
+    assert answer.success, answer.message
+    world.in_state('CONNECTED')
+    world.until(lambda: heard and heard[-1].holder == 'dock', 'the holder')
+    assert 50.0 < heard[-1].lease <= 60.0
+    refused = ask(world, 'disconnect', holder='planner')
+    assert not refused.success and 'held by dock' in refused.message
+    assert ask(world, 'disconnect', holder='helm', force=True).success
+    world.until(lambda: heard[-1].holder == '', 'nobody holds it')
+    world.node.close()
+    kept = [event.text for event in event_log.read(path) if event.kind == 'command']
+    assert len(kept) == 3
+    assert 'connect by test for dock (why)' in kept[0]
+    assert 'disconnect by test for planner (why): the pack is held by dock' in kept[1]
+    assert 'disconnect by force by test for helm' in kept[2]
+
+
+@pytest.mark.parametrize('profile', [qos.STATE, qos.DISPLAY, qos.MEASUREMENT])
+def test_the_button_stops_whatever_its_quality_of_service(world_of, profile):  # noqa: F811
+    world = world_of().activate()
+    world.connect()
+    button = world.listener.create_publisher(Bool, 'emergency_stop/pressed', profile)
+
+    def press():
+        button.publish(Bool(data=True))
+        return world.driver.calls[-1] == OPEN
+
+    world.until(press, 'opened')
+    world.in_state('FAULT')
+    assert ('EMERGENCY_STOP', 3, '') in world.listener.names()
+
+
+def test_a_late_guard_hears_that_the_button_is_pressed(world_of):  # noqa: F811
+    world = world_of()
+    button = world.listener.create_publisher(Bool, 'emergency_stop/pressed', qos.STATE)
+    button.publish(Bool(data=True))
+    world.until(lambda: world.node._desk._pressed, 'the button')
+    world.node.trigger_configure()
+    world.node.trigger_activate()
+    world.in_state('FAULT')
+    assert not world.ask('connect').success
+
+
+def test_the_service_stops_and_tells(world_of):  # noqa: F811
+    world = world_of().activate()
+    world.connect()
+    client = world.listener.create_client(Trigger, 'emergency_stop')
+    world.until(client.service_is_ready, 'the service')
+    future = client.call_async(Trigger.Request())
+    world.until(future.done, 'answer')
+    assert future.result().success
+    assert world.driver.calls[-1] == OPEN
+    world.in_state('FAULT')
+
+
+def test_a_rule_that_is_none_stops_the_start(world_of, capfd):  # noqa: F811
+    world = world_of(holder_lapse='panic')
+    world.node.trigger_configure()
+    assert world.node.state_label == 'unconfigured'
+    assert 'holder_lapse is panic' in capfd.readouterr().err
