@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from dbms_msgs.msg import Faults, Limits, ModuleCells, ProtectionState, StringMeasurement
 from dbms_msgs.srv import Command
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import BatteryState
@@ -178,8 +178,21 @@ class ObserverNode(Node):
                 self._told_position = float(values.get('position', 'nan')), steady_now()
             elif status.name.startswith(f'{namespace}/driver: bus '):
                 self._story.on_bus(self.now, status.name.rpartition(' ')[2], status.message)
+            elif status.name.startswith(f'{namespace}/estimation: '):
+                self._on_estimation(status)
         if self.recording == 'ended':
             self._finish('the recording has ended')
+
+    def _on_estimation(self, status: DiagnosticStatus) -> None:
+        values = {pair.key: pair.value for pair in status.values}
+        what, text = status.name.rpartition(' ')[2], ''
+        if what == 'state' and status.level != DiagnosticStatus.OK:
+            problem = values.get('problem', '')
+            detail = f'{values.get("file")}: {problem}' if problem else values.get('events', '')
+            text = f'{status.message}: {detail}'
+        elif what == 'inputs' and values.get('currents estimated'):
+            text = status.message
+        self._story.on_estimation(self.now, what, text)
 
     def _finish(self, why: str) -> None:
         finished, self._finished = self._finished, None

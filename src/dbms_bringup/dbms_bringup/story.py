@@ -92,6 +92,7 @@ class Story:
         self._reasons: list[str] = []  # of the strings' states
         self._why_to_come = False  # of the newest opening
         self._buses: dict[str, str] = {}
+        self._warnings: dict[str, str] = {}  # of estimation
         self._open: dict[str, bool] = {}  # string -> contactors, by their feedback
         self._limited: tuple[str, str] = ('', '')
         self._seen: dict[tuple[Any, ...], bool] = {}  # fault -> active when last told
@@ -227,6 +228,13 @@ class Story:
         if self._buses.get(name) != text:
             self._buses[name] = text
             self._tell(now, f'bus {name}: {text}')
+
+    def on_estimation(self, now: Moment, what: str, text: str) -> None:
+        """Take what estimation warns of; '' where there is nothing."""
+        if self._warnings.get(what, '') != text:
+            self._warnings[what] = text
+            if text:
+                self._tell(now, f'estimation: {text}')
 
     def note(self, now: Moment, text: str) -> None:
         """Tell something that is no part of the summary."""

@@ -49,6 +49,13 @@ def test_a_run_is_told_in_its_order(story, told):
     ]
 
 
+def test_what_estimation_warns_of_is_told_once(story, told):
+    for when, text in enumerate(['', 'file damaged', 'file damaged', '', 'file damaged']):
+        story.on_estimation(at(when), 'state', text)
+        story.on_estimation(at(when), 'inputs', '')
+    assert [line.split('  ')[-1] for line in told] == ['estimation: file damaged'] * 2
+
+
 def test_what_did_not_change_is_told_once(story, told):
     for when in range(5):
         story.on_state(at(when), 'STANDBY', [('a', 'OPEN', '')])

@@ -256,16 +256,16 @@ class EstimationNode(Node):
         status.level, status.message = DiagnosticStatus.OK, 'state is kept'
         if store is None:
             status.message = 'state is not kept'
-        elif keeper.problem:
-            status.level, status.message = DiagnosticStatus.WARN, 'state cannot be kept'
         if keeper.noteworthy(now):
             status.level, status.message = DiagnosticStatus.WARN, 'not what was there before'
+        if keeper.problem:
+            status.level, status.message = DiagnosticStatus.WARN, 'state cannot be kept'
         status.values = [
             KeyValue(key='file', value=str(store.path) if store else ''),
             KeyValue(key='saves', value=str(store.saves if store else 0)),
             KeyValue(key='cells taken up', value=str(int(memory.restored.sum()))),
             KeyValue(key='problem', value=keeper.problem),
-            KeyValue(key='events', value=' / '.join(memory.last_events)),
+            KeyValue(key='events', value=' / '.join(keeper.events)),
         ]
         return status
 

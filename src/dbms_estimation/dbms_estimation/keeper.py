@@ -3,13 +3,14 @@
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from .estimation import Estimation
-from .memory import Memory, Snapshot
+from .memory import LISTED, Memory, Snapshot
 from .store import Store
 
 NOWHERE = 'none'  # as the name of a state file: nothing is kept
@@ -59,7 +60,10 @@ class Keeper:
         self._work: Snapshot | None = None
         self._news = threading.Condition()
         self._closed = path is None
-        self.store = None if path is None else Store(path, told)
+        # Of the store, for /diagnostics; it also speaks from the thread that writes.
+        self._said: deque[str] = deque(maxlen=LISTED)
+        self._unshown = False
+        self.store = None if path is None else Store(path, self._say)
         if self.store is None:
             return
         estimation.memory = Memory(estimation.estimator, self.store.load())
@@ -71,12 +75,24 @@ class Keeper:
         """Why nothing is saved now; empty: it is."""
         return self.store.problem if self.store is not None else ''
 
+    @property
+    def events(self) -> list[str]:
+        """Return the newest of what was worth telling of the file and of the cells."""
+        return [*self._said, *self._estimation.memory.last_events]
+
+    def _say(self, line: str) -> None:
+        self._told(line)
+        self._said.append(line)
+        self._unshown = True
+
     def look(self, now: float) -> None:
         """Tell what happened and save if it is time; `now` is steady time in s."""
         events, self._estimation.memory.events = self._estimation.memory.events, []
         for event in events:
             self._told(event)
             self._told_at = now
+        if self._unshown:
+            self._unshown, self._told_at = False, now
         if self.store is None or not self._estimation.estimator.filter.started.any():
             return
         resting = bool(np.all(self._estimation.estimator.rest >= RESTED))

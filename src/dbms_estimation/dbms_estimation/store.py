@@ -128,6 +128,9 @@ class Store:
             self._base = None
 
     def _open(self) -> list[Record]:
+        if self.path.is_dir():  # and stays where it is
+            self._refuse('is a folder; name a file in it')
+            return []
         for _ in range(2):
             try:
                 self._base = self._connect()

@@ -139,3 +139,15 @@ def test_what_is_noticed_is_told_once_and_stays_in_the_report(tmp_path):
     assert list(second.estimation.memory.last_events) == second.told
     assert second.keeper.noteworthy(3.0) and not second.keeper.noteworthy(3000.0)
     second.keeper.close()
+
+
+def test_what_is_wrong_with_the_file_is_an_event_for_reports(tmp_path):
+    path = tmp_path / 'state.sqlite'
+    path.write_bytes(b'garbage' * 100)
+    run = Run(path)
+    assert 'set aside as' in run.told[0]
+    assert run.keeper.events == run.told
+    assert not run.keeper.noteworthy(5.0)
+    run.keeper.look(5.0)
+    assert run.keeper.noteworthy(5.0) and not run.keeper.noteworthy(5.0 + 601.0)
+    run.keeper.close()

@@ -203,6 +203,18 @@ def test_a_folder_that_cannot_be_is_said(tmp_path):
         assert not opened.store.save(records())
 
 
+def test_a_folder_in_place_of_the_file_is_said_and_stays(tmp_path):
+    folder = tmp_path / 'home'
+    folder.mkdir()
+    (folder / 'precious').write_text('x')
+    with Opened(folder) as opened:
+        assert opened.records == [] and 'is a folder' in opened.told[0]
+        assert not opened.store.save(records())
+        assert len(opened.told) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ['home']
+    assert (folder / 'precious').read_text() == 'x'
+
+
 def test_boards_of_long_ago_are_forgotten(path):
     with Opened(path) as opened:
         for serial in range(3 * KEPT_BOARDS):
