@@ -170,7 +170,7 @@ class _Search:
     def run(self) -> FloatArray:
         """Return the largest current that keeps all limits, magnitudes."""
         found: FloatArray = np.zeros(len(self._soc))
-        open_ = np.arange(len(found))  # lanes that are not found yet
+        open_: np.ndarray = np.arange(len(found))  # lanes that are not found yet
         part: _Search = self
         low, high = found.copy(), self._most
         current = high.copy()
