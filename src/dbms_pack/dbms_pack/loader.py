@@ -225,6 +225,7 @@ def _current_sensor(data: Data) -> CurrentSensor:
 def _contactors(data: Data) -> ContactorUnit:
     precharge = data['precharge']
     numbers = ('lease', 'feedback_timeout', 'break_current', 'grace', 'join_voltage')
+    optional = ('join_current', 'coil_pause', 'expected_cycles', 'expected_arcs')
     return ContactorUnit(
         bus=data['bus'],
         address=int(data['address']),
@@ -233,4 +234,5 @@ def _contactors(data: Data) -> ContactorUnit:
             **{name: float(precharge[name]) for name in precharge if name != 'attempts'},
         ),
         **{name: float(data[name]) for name in numbers},
+        **{name: float(data[name]) for name in optional if name in data},
     )

@@ -151,6 +151,8 @@ class Precharge:
     timeout: float  # s, failed after
     attempts: int  # before the string is faulted
     pause: float  # s, between attempts: the precharge resistor cools
+    energy: float | None = None  # J, that the resistor takes up at once; None: not counted
+    cool_down: float = 60.0  # s, time constant of its cooling
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,10 @@ class ContactorUnit:
     grace: float  # s, from the announcement (limits zero) to opening under load
     join_voltage: float  # V, |string - link| at most this to join an energised link
     precharge: Precharge
+    join_current: float | None = None  # A, predicted when joining; None: MOL of the current
+    coil_pause: float = 0.0  # s, between two coils that pull in: the first is on hold by then
+    expected_cycles: float = math.inf  # closings of a contactor until it counts as worn ...
+    expected_arcs: float = math.inf  # ... and (current broken / break_current) squared, summed
 
 
 @dataclass(frozen=True)

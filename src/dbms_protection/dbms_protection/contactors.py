@@ -5,6 +5,7 @@ Whatever is missing or wrong ends in all contactors open. A sequence never goes 
 itself, but for the attempts of the precharge that one `connect` allows.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -13,6 +14,7 @@ from math import isnan
 from dbms_pack import ContactorUnit
 
 from .measurements import Contact, Reading
+from .resistor import PrechargeResistor
 
 NAMES = ('minus', 'precharge', 'plus')
 MINUS, PRECHARGE, PLUS = range(3)
@@ -49,8 +51,16 @@ class Trouble:
 class Sequence:
     """State machine of the three contactors of one string. Times in s, never stepping back."""
 
-    def __init__(self, unit: ContactorUnit, now: float) -> None:
+    def __init__(
+        self,
+        unit: ContactorUnit,
+        now: float,
+        join_current: float = math.inf,
+        resistor: PrechargeResistor | None = None,
+    ) -> None:
         self._unit = unit
+        self._join_current = join_current  # A, at most predicted when joining
+        self.resistor = resistor or PrechargeResistor(unit.precharge, now)
         self.state = State.OPEN
         self.reason = 'not connected yet'
         self.command: Contacts = ALL_OPEN
@@ -61,7 +71,7 @@ class Sequence:
         self._attempt = 0
         self._retry_at: float | None = None
         self._first = PLUS  # which main contactor breaks the current
-        self._handlers: dict[State, Callable[[float, Reading, bool], None]] = {
+        self._handlers: dict[State, Callable[[float, Reading, float], None]] = {
             State.OPEN: self._open,
             State.CLOSING_MINUS: self._closing_minus,
             State.PRECHARGING: self._precharging,
@@ -98,7 +108,7 @@ class Sequence:
         """Open announced: when the current is small enough to break, after the grace at last."""
         if self.state is State.CONNECTED:
             self._to(State.LEAVING, now, reason)
-            self._leaving(now, reading, False)
+            self._leaving(now, reading, 0.0)
         elif self.state not in (State.LEAVING, State.OPENING):
             self.open(now, reason)
 
@@ -116,13 +126,17 @@ class Sequence:
         self.open(now, self.reason)
         self._to(State.OPEN, now, self.reason)
 
-    def step(self, now: float, reading: Reading, joining: bool) -> list[Trouble]:
-        """Go on with what is read now; `joining`: another string holds the link.
+    def step(self, now: float, reading: Reading, joining: float) -> list[Trouble]:
+        """Go on with what is read now.
 
+        `joining`: Ohm through which the string would equalise with those on the link; 0: none.
         Returns what was found wrong. For everything that is sure the contactors are commanded
         open by then; FEEDBACK_LOST of a connected string is left to the caller's rules.
         """
         self._trouble = []
+        gap = reading.string_voltage - reading.link_voltage
+        alone = self.command == (True, True, False)
+        self.resistor.step(now, gap, reading.current, alone)
         self._check_feedback(now, reading)
         # A contactor that does not say where it is may be closed: then the way out is announced.
         sure = [trouble for trouble in self._trouble if trouble.name != FEEDBACK_LOST]
@@ -131,7 +145,7 @@ class Sequence:
         self._handlers[self.state](now, reading, joining)
         return self._trouble
 
-    def may_close_on(self, reading: Reading, joining: bool) -> str:
+    def may_close_on(self, reading: Reading, joining: float) -> str:
         """Say what of the reading forbids closing plus; '' if nothing."""
         unit, charge = self._unit, self._unit.precharge
         allowed = unit.join_voltage if joining else charge.voltage
@@ -140,12 +154,19 @@ class Sequence:
             return f'string and link are {gap:.2f} V apart, at most {allowed:.2f} V allowed'
         if not abs(reading.current) <= charge.current:
             return f'current is {reading.current:.2f} A, at most {charge.current:.2f} A allowed'
+        if joining and gap > self._join_current * joining:
+            return (
+                f'it would equalise with {gap / joining:.0f} A, '
+                f'at most {self._join_current:.0f} A allowed'
+            )
         return ''
 
     # -- states -------------------------------------------------------------------------------
 
-    def _open(self, now: float, reading: Reading, joining: bool) -> None:
+    def _open(self, now: float, reading: Reading, joining: float) -> None:
         if self._retry_at is None or now < self._retry_at:
+            return
+        if self.resistor.wait() > 0.0:
             return
         self._retry_at = None
         if reading.contacts == (Contact.OPEN,) * 3:
@@ -153,21 +174,26 @@ class Sequence:
         else:
             self.reason = 'precharge given up: contactor feedback does not read open'
 
-    def _closing_minus(self, now: float, reading: Reading, joining: bool) -> None:
+    def _closing_minus(self, now: float, reading: Reading, joining: float) -> None:
         if self._missing(now, reading) or reading.contacts[MINUS] != Contact.CLOSED:
+            return
+        if now - self._entered < self._unit.coil_pause:
             return
         self._set((True, True, False), now)
         self._to(State.PRECHARGING, now, f'precharge, attempt {self._attempt}')
 
-    def _precharging(self, now: float, reading: Reading, joining: bool) -> None:
+    def _precharging(self, now: float, reading: Reading, joining: float) -> None:
         if self._missing(now, reading):
             return
         charge, elapsed = self._unit.precharge, now - self._entered
         closed = reading.contacts[MINUS] == reading.contacts[PRECHARGE] == Contact.CLOSED
         obstacle = self.may_close_on(reading, joining)
-        if elapsed > charge.timeout:
+        if self.resistor.too_hot:
+            self._attempt = charge.attempts  # something takes up more than a link does
+            self._precharge_failed(now, f'its resistor took up more than {charge.energy:.0f} J')
+        elif elapsed > charge.timeout:
             self._precharge_failed(now, obstacle or 'contactors do not read closed')
-        elif closed and not obstacle and elapsed >= charge.min_time:
+        elif closed and not obstacle and elapsed >= max(charge.min_time, self._unit.coil_pause):
             self._set((True, True, True), now)
             self._to(State.CLOSING_PLUS, now, 'precharged')
 
@@ -181,19 +207,19 @@ class Sequence:
         self._attempt = attempt + 1
         self._retry_at = now + charge.pause
 
-    def _closing_plus(self, now: float, reading: Reading, joining: bool) -> None:
+    def _closing_plus(self, now: float, reading: Reading, joining: float) -> None:
         if not self._missing(now, reading) and reading.contacts[PLUS] == Contact.CLOSED:
             self._set((True, False, True), now)
             self._to(State.ENDING_PRECHARGE, now, 'precharged')
 
-    def _ending_precharge(self, now: float, reading: Reading, joining: bool) -> None:
+    def _ending_precharge(self, now: float, reading: Reading, joining: float) -> None:
         if not self._missing(now, reading) and reading.contacts[PRECHARGE] == Contact.OPEN:
             self._to(State.CONNECTED, now, 'connected')
 
-    def _connected(self, now: float, reading: Reading, joining: bool) -> None:
+    def _connected(self, now: float, reading: Reading, joining: float) -> None:
         """Nothing to do: feedback is watched in every state."""
 
-    def _leaving(self, now: float, reading: Reading, joining: bool) -> None:
+    def _leaving(self, now: float, reading: Reading, joining: float) -> None:
         if abs(reading.current) <= self._unit.break_current:
             self.open(now, self.reason)
         elif now - self._entered >= self._unit.grace:
@@ -213,7 +239,7 @@ class Sequence:
         self._set((self._first != MINUS, False, self._first != PLUS), now)
         self._to(State.OPENING, now, self.reason)
 
-    def _opening(self, now: float, reading: Reading, joining: bool) -> None:
+    def _opening(self, now: float, reading: Reading, joining: float) -> None:
         unit, elapsed = self._unit, now - self._entered
         if self.closed:
             opened = reading.contacts[self._first] == Contact.OPEN
@@ -268,6 +294,7 @@ class Sequence:
     # -- doing --------------------------------------------------------------------------------
 
     def _start(self, now: float, reason: str) -> None:
+        self.resistor.begin()
         self._set((True, False, False), now)
         self._to(State.CLOSING_MINUS, now, reason)
 

@@ -29,6 +29,7 @@ CREATE TABLE latched (key TEXT PRIMARY KEY, detail TEXT);
 CREATE TABLE wear (string TEXT, contactor TEXT, cycles INTEGER, loaded INTEGER, arcs REAL,
     PRIMARY KEY (string, contactor));
 """
+_HEAT = 'CREATE TABLE IF NOT EXISTS heat (string TEXT PRIMARY KEY, joules REAL, at REAL)'
 _WEAR = 'INSERT OR REPLACE INTO wear VALUES (?, ?, ?, ?, ?)'
 _FAILURES = (sqlite3.Error, ValueError, OSError)
 
@@ -99,6 +100,7 @@ class EventLog:
                 raise ValueError('is another file')
             elif base.execute('PRAGMA user_version').fetchone()[0] != VERSION:
                 raise ValueError('is of another version')
+            base.execute(_HEAT)
         except BaseException:
             base.close()
             raise
@@ -140,6 +142,12 @@ class EventLog:
             )
         )
 
+    def keep_heat(self, rows: Iterable[tuple[str, float, float]]) -> bool:
+        """Keep string, J and stamp of precharge resistors that are warm."""
+        return self._write(
+            lambda base: base.executemany('INSERT OR REPLACE INTO heat VALUES (?, ?, ?)', rows)
+        )
+
     def _write(self, work: Callable[[sqlite3.Connection], Any]) -> bool:
         if self._base is None:
             self.open()
@@ -171,6 +179,11 @@ class EventLog:
     def wear(self) -> list[WearRow]:
         """Return what the contactors have been through."""
         return [WearRow(*row) for row in self._rows('SELECT * FROM wear')]
+
+    def heat(self) -> list[tuple[str, float, float]]:
+        """Return string, J and stamp of the precharge resistors, as they were kept last."""
+        return [(str(name), float(joules), float(at)) for name, joules, at in
+                self._rows('SELECT * FROM heat')]  # fmt: skip
 
     def _rows(self, query: str) -> list[Any]:
         if self._base is None:
@@ -250,6 +263,13 @@ def read_frame(path: Path, number: int) -> bytes | None:
     with closing(_reader(path)) as base:
         row = base.execute('SELECT content FROM frames WHERE number = ?', (number,)).fetchone()
         return None if row is None else bytes(row[0])
+
+
+def read_wear(path: Path) -> list[WearRow]:
+    """Return what the contactors have been through."""
+    with closing(_reader(path)) as base:
+        rows = base.execute('SELECT * FROM wear ORDER BY string, contactor').fetchall()
+    return [WearRow(*row) for row in rows]
 
 
 def _reader(path: Path) -> sqlite3.Connection:

@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path = _file(value.file)
         if value.frame is not None:
             return _frame(path, value.frame, value.export)
+        if value.wear:
+            return _wear(path)
         if value.export:
             return _export(path, Path(value.export))
         shown = _show(event_log.read(path, last=value.last))
@@ -45,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     words.add_argument('--file', help='event file; without it the one in the state folder')
     words.add_argument('--last', type=int, default=50, metavar='N', help='how many, 50')
     words.add_argument('--follow', action='store_true', help='go on showing what happens')
+    words.add_argument('--wear', action='store_true', help='what the contactors went through')
     words.add_argument('--export', metavar='OUT', help='write all events to OUT, .csv or .json')
     words.add_argument(
         '--frame', type=int, metavar='NUMBER',
@@ -104,6 +107,17 @@ def _export(path: Path, out: Path) -> int:
                 row = (event.number, utc, event.kind, event.level, event.text, detail)
                 table.writerow(row)
     print(f'{len(events)} events to {out}')
+    return 0
+
+
+def _wear(path: Path) -> int:
+    rows = event_log.read_wear(path)
+    print(f'{"string":12s} {"contactor":10s} {"closed":>8s} {"under load":>11s} {"arcs":>9s}')
+    for row in rows:
+        print(
+            f'{row.string:12s} {row.contactor:10s} {row.cycles:8d} {row.loaded:11d} '
+            f'{row.arcs:9.1f}'
+        )
     return 0
 
 

@@ -13,14 +13,17 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from dbms_pack import Pack
+from dbms_pack import Level, Pack, String
 
+from .contactors import Sequence as ContactorSequence
 from .contactors import State
 from .faults import FaultBook
 from .judge import Judge
 from .lease import LeaseKeeper, Send
 from .limits import LimitCalculator, PowerLimits
 from .measurements import PERIODS_UNTIL_STALE, StringData, StringSample
+from .resistor import PrechargeResistor
+from .slopes import Resistances
 from .strings import StringGuard
 from .timebase import Timebase
 
@@ -60,6 +63,10 @@ class Guard:
         firsts = np.cumsum([0, *(len(string.modules) for string in pack.strings)]).tolist()
         self._modules = [range(*pair) for pair in zip(firsts, firsts[1:], strict=False)]
         self._calculator = LimitCalculator(pack, time_scale)
+        self._ohmic = Resistances(pack, ohmic=True)
+        self.resistors = [
+            PrechargeResistor(string.contactors.precharge, 0.0) for string in pack.strings
+        ]
         self._begin(0.0)
 
     def _begin(self, now: float) -> None:
@@ -67,8 +74,16 @@ class Guard:
         pack = self.pack
         timeout = pack.limits.string_lost.timeout
         self.strings = [
-            StringGuard(string, self.book, keeper, StringData(string, timeout, now), now)
-            for string, keeper in zip(pack.strings, self._keepers, strict=True)
+            StringGuard(
+                string,
+                self.book,
+                keeper,
+                StringData(string, timeout, now),
+                ContactorSequence(string.contactors, now, self._join_current(string), resistor),
+            )
+            for string, keeper, resistor in zip(
+                pack.strings, self._keepers, self.resistors, strict=True
+            )
         ]
         self.judge = Judge(pack, self.book, self.strings, self._trip, self._scale, now)
         self._calculator.follow(self.judge.soa)
@@ -186,19 +201,36 @@ class Guard:
         if string.sequence.connecting:
             obstacle = self.judge.unready(self._modules[index], now)
         before = string.state
-        sent = string.run(now, self._joining(index), cell_sum, obstacle, renew)
+        joining = self._joining(index) if string.sequence.connecting else 0.0
+        sent = string.run(now, joining, cell_sum, obstacle, renew)
         if sent or string.state is not before:
             self.revision += 1
             if string.state is State.CONNECTED:
                 self._joined_at = now
 
-    def _joining(self, index: int) -> bool:
-        """Tell whether another string holds the link."""
-        return any(
-            other.sequence.state in (State.CONNECTED, State.LEAVING)
-            for number, other in enumerate(self.strings)
-            if number != index
+    def _join_current(self, string: String) -> float:
+        if string.contactors.join_current is not None:
+            return string.contactors.join_current
+        limits = self.pack.limits
+        return min(
+            limits.overcurrent_charge[Level.MOL].at, limits.overcurrent_discharge[Level.MOL].at
         )
+
+    def _joining(self, index: int) -> float:
+        """Return the Ohm between a string and those on the link by their cells; 0: none there."""
+        held = [
+            number
+            for number, other in enumerate(self.strings)
+            if number != index and other.sequence.state in (State.CONNECTED, State.LEAVING)
+        ]
+        if not held:
+            return 0.0
+        # The warmest sensor: the lower the resistance, the more flows.
+        ohms = self._ohmic.of(self.judge.cells.temperature_high, warmest=True)
+        counts = [module.cells for module in self.pack.modules]
+        strings = [sum(ohms[n] * counts[n] for n in modules) for modules in self._modules]
+        together = 1.0 / sum(1.0 / strings[number] for number in held)
+        return max(float(strings[index] + together), 1e-9)
 
     def _refusal(self, index: int, now: float) -> str:
         string = self.strings[index]

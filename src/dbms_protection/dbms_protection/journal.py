@@ -20,6 +20,8 @@ from .guard import Guard
 from .lease import ContactorCommand
 
 NOTED = 10000  # events that may wait for the next round; the oldest give way
+WORN = 'CONTACTOR_WORN'
+HEAT_STEP = 5.0  # J that a precharge resistor takes up until that is kept
 FRAMES_AT_ONCE = 4  # trips whose frames are still being filled
 
 
@@ -39,6 +41,8 @@ class Journal:
         self._wear = {(row.string, row.contactor): row for row in log.wear()}
         self._worn: set[tuple[str, str]] = set()
         self._contacts = [ALL_OPEN for _ in pack.strings]
+        self._order = {string.name: string for string in pack.strings}
+        self._heat = [0.0] * len(pack.strings)  # J, as kept last
         self._frames: list[tuple[int, float]] = []  # number of the event, time of the trip
         self._guard: Guard | None = None
 
@@ -52,7 +56,12 @@ class Journal:
             fault = _fault(kept, guard.now - stamp)
             if fault is not None and fault.place.string in names:
                 guard.book.restore(fault)
+        for name, joules, at in self._log.heat():
+            if name in names:
+                guard.resistors[list(self._order).index(name)].restore(joules, stamp - at)
         guard.book.listener = self._on_fault
+        for name in names:
+            self._check_wear(name)
         text = f'protection of {self._pack.name} ({self._pack.digest[:12]}) configured'
         self._noted.append(('start', '', text, {'latched': len(guard.book)}, False))
 
@@ -62,6 +71,8 @@ class Journal:
                             {'what': what, **_told(fault)}, tripped))  # fmt: skip
         if fault.latched:
             self._latched_changed = True
+        if what == 'reset' and fault.name == WORN:
+            self._renew(fault.place.string)
 
     def command(self, kind: str, origin: str, reason: str, strings: str, answer: str) -> None:
         """Note a command of a person or planner, with what was answered."""
@@ -100,6 +111,38 @@ class Journal:
             row = row._replace(loaded=row.loaded + 1, arcs=row.arcs + share * share)
         self._wear[key] = row
         self._worn.add(key)
+        self._check_wear(string)
+
+    def _check_wear(self, string: str) -> None:
+        """Warn of contactors that have done what they are made for, until they are renewed."""
+        unit, worn = self._order[string].contactors, []
+        for row in self._wear.values():
+            if row.string == string and row.cycles >= unit.expected_cycles:
+                worn.append(f'{row.contactor} has closed {row.cycles} times')
+            if row.string == string and row.arcs >= unit.expected_arcs:
+                worn.append(f'{row.contactor} has broken {row.arcs:.0f} times its break current')
+        if worn and self._guard is not None:
+            nan, now = float('nan'), self._guard.now
+            known = self._guard.book.get(WORN, Level.MOL, Place(string))
+            if known is not None:
+                known.cause = '; '.join(worn)
+                return
+            # Nothing that goes on: it is over, and stands until somebody says it was replaced.
+            self._guard.book.put(
+                Fault(
+                    WORN, Level.MOL, Place(string), nan, nan, '', now, now, active=False,
+                    latched=True, cause='; '.join(worn), reset='named',
+                )
+            )  # fmt: skip
+
+    def _renew(self, string: str) -> None:
+        """Count anew for the contactors of a string that have been replaced."""
+        unit = self._order[string].contactors
+        for key, row in list(self._wear.items()):
+            spent = row.cycles >= unit.expected_cycles or row.arcs >= unit.expected_arcs
+            if row.string == string and spent:
+                self._wear[key] = WearRow(string, row.contactor, 0, 0, 0.0)
+                self._worn.add(key)
 
     # -- keeping ------------------------------------------------------------------------------
 
@@ -112,10 +155,23 @@ class Journal:
         self._recorder.sample(guard.judge.cells, readings, guard.now)
         if self._noted or self._worn:
             self._hand_over(guard, stamp)
+        self._keep_heat(guard, stamp)
         due = [frame for frame in self._frames if guard.now - frame[1] >= SPAN]
         for frame in due:
             self._frames.remove(frame)
             self._keep_frame(*frame)
+
+    def _keep_heat(self, guard: Guard, stamp: float) -> None:
+        """Keep how warm precharge resistors are, while they are being used."""
+        rows = []
+        for index, resistor in enumerate(guard.resistors):
+            gained = resistor.joules - self._heat[index]
+            self._heat[index] = min(self._heat[index], resistor.joules)
+            if gained > HEAT_STEP:
+                self._heat[index] = resistor.joules
+                rows.append((self._pack.strings[index].name, resistor.joules, stamp))
+        if rows:
+            self._put(lambda: self._log.keep_heat(rows))
 
     def _hand_over(self, guard: Guard, stamp: float) -> None:
         events = []

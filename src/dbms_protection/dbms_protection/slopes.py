@@ -24,18 +24,19 @@ TYPICAL_SOC = 0.1
 
 
 class Resistances:
-    """Ohmic and slow resistance of the cell positions of each module, by its coldest sensor."""
+    """Resistance of the cell positions of each module by a temperature, ohmic or all of it."""
 
-    def __init__(self, pack: Pack) -> None:
+    def __init__(self, pack: Pack, ohmic: bool = False) -> None:
         cell = pack.cell
         typical = cell.socs >= min(TYPICAL_SOC, float(cell.socs.max()))
-        total = (cell.r0 + cell.r1 + cell.r2)[:, typical] / pack.parallel
+        total = (cell.r0 if ohmic else cell.r0 + cell.r1 + cell.r2)[:, typical] / pack.parallel
         self._temperatures = cell.temperatures
         self._ohms = np.median(total, axis=1)
 
-    def of(self, coldest: FloatArray) -> FloatArray:
-        """Return the resistance in Ohm at temperatures in degC; not known counts as coldest."""
-        known = np.where(np.isfinite(coldest), coldest, self._temperatures[0])
+    def of(self, celsius: FloatArray, warmest: bool = False) -> FloatArray:
+        """Return the resistance in Ohm at temperatures in degC; not known: coldest or warmest."""
+        unknown = self._temperatures[-1 if warmest else 0]
+        known = np.where(np.isfinite(celsius), celsius, unknown)
         return np.interp(known, self._temperatures, self._ohms)
 
 

@@ -44,11 +44,16 @@ class StringGuard:
     """Drives the contactors of one string by what is known of it. Times in s, never back."""
 
     def __init__(
-        self, string: String, book: FaultBook, keeper: LeaseKeeper, data: StringData, now: float
+        self,
+        string: String,
+        book: FaultBook,
+        keeper: LeaseKeeper,
+        data: StringData,
+        sequence: Sequence,
     ) -> None:
         self.string = string
         self.place = Place(string.name)
-        self.sequence = Sequence(string.contactors, now)
+        self.sequence = sequence
         self.data = data
         self.reading = Reading()
         self._book = book
@@ -96,11 +101,12 @@ class StringGuard:
         if found is not None:
             self._not_kept(found, now)
 
-    def run(self, now: float, joining: bool, cell_sum: float, obstacle: str, renew: bool) -> bool:
+    def run(self, now: float, joining: float, cell_sum: float, obstacle: str, renew: bool) -> bool:
         """Do what has to be done now; tell whether anything new was commanded.
 
-        `joining`: another string holds the link; `cell_sum`: of the string's cells in V, NaN not
-        known; `obstacle`: why it must not go on connecting; `renew`: the lease may be renewed.
+        `joining`: Ohm between it and strings on the link, 0: none; `cell_sum`: of the string's
+        cells in V, NaN not known; `obstacle`: why it must not go on connecting; `renew`: the
+        lease may be renewed.
         """
         sequence = self.sequence
         self.reading = reading = self._read(now, cell_sum)
@@ -161,7 +167,7 @@ class StringGuard:
         self.reading = Reading()
         return sent
 
-    def refusal(self, joining: bool, obstacle: str) -> str:
+    def refusal(self, joining: float, obstacle: str) -> str:
         """Say why it must not be connected now; '' if it may."""
         if not self.sequence.at_rest:
             return f'is {self.sequence.state.name.lower().replace("_", " ")}'
@@ -174,9 +180,10 @@ class StringGuard:
             return 'its contactors do not all read open'
         if self._supply_low:
             return 'the supply of its contactor unit is too low'
-        if joining:
-            return self.sequence.may_close_on(self.reading, True)
-        return ''
+        hot = self.sequence.resistor.refusal()
+        if hot:
+            return hot
+        return self.sequence.may_close_on(self.reading, joining) if joining else ''
 
     def unready(self) -> str:
         """Say what of the string itself is missing for connecting."""

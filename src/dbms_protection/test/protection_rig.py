@@ -53,6 +53,7 @@ UNIT = ContactorUnit(
     break_current=20.0,
     grace=1.0,
     join_voltage=2.0,
+    join_current=100.0,
     precharge=Precharge(
         voltage=1.0, current=1.0, min_time=0.1, timeout=2.0, attempts=3, pause=3.0
     ),
