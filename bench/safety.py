@@ -35,10 +35,10 @@ QUICK_CASES = 25  # one of so many
 T = TypeVar('T')
 
 
-def picked(quick: bool) -> list[tuple[Pack, list[Case]]]:
+def picked(packs: Sequence[str], quick: bool) -> list[tuple[Pack, list[Case]]]:
     """Return the cases of each pack; with `quick` one of many, of every manner and action."""
     found = []
-    for name in PACKS:
+    for name in packs:
         pack = load_pack(name)
         every = list(cases(pack))
         found.append((pack, every[::QUICK_CASES] if quick else every))
@@ -53,11 +53,12 @@ def campaign(chosen: Sequence[tuple[Pack, list[Case]]], jobs: int) -> list[Resul
     return [done[index] for index in range(len(work))]
 
 
-def missions(share: float, speed: float, jobs: int) -> list[Outcome]:
-    """Play a share of all missions."""
-    calls = [(fly, (mission, share, speed)) for mission in MISSIONS]
+def missions(packs: Sequence[str], share: float, speed: float, jobs: int) -> list[Outcome]:
+    """Play a share of all missions of some packs."""
+    chosen = [mission for mission in MISSIONS if mission.pack in packs]
+    calls = [(fly, (mission, share, speed)) for mission in chosen]
     done = dict(_spread(calls, jobs, 'missions'))
-    return [done[index] for index in range(len(MISSIONS))]
+    return [done[index] for index in range(len(chosen))]
 
 
 def fly(mission: Mission, share: float, speed: float) -> Outcome:
@@ -200,16 +201,21 @@ def draw(results: Sequence[Result], path: Path) -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    console = Console()
+    console = Console(width=110)  # the same in a terminal, a file and the guide
     begun = time.monotonic()
+    packs = arguments.pack or PACKS
     results: list[Result] = []
     outcomes: list[Outcome] = []
     if arguments.only != 'missions':
-        results = campaign(picked(arguments.quick), arguments.jobs)
+        results = campaign(picked(packs, arguments.quick), arguments.jobs)
         console.print(case_table(results))
     if arguments.only != 'campaign':
-        share = QUICK_HOURS / sum(one.hours for one in MISSIONS) if arguments.quick else 1.0
-        outcomes = missions(share, arguments.speed, arguments.jobs)
+        share = (
+            QUICK_HOURS / sum(one.hours for one in MISSIONS)
+            if arguments.quick
+            else arguments.share
+        )
+        outcomes = missions(packs, share, arguments.speed, arguments.jobs)
         console.print(mission_table(outcomes))
     lines = list(details(results, outcomes))
     for line in lines:
@@ -237,7 +243,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     words.add_argument('--only', choices=('campaign', 'missions'))
+    words.add_argument('--pack', action='append', choices=PACKS, help='this one alone')
     words.add_argument('--quick', action='store_true', help='a few cases and a minute of missions')
+    words.add_argument('--share', type=_share, default=1.0, help='of each mission, up to 1')
     words.add_argument('--jobs', type=_jobs, default=1, metavar='N', help='processes, default 1')
     words.add_argument(
         '--speed', type=_speed, default=1.0, metavar='N',
@@ -252,6 +260,13 @@ def _jobs(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 256:
         raise argparse.ArgumentTypeError(f'{text}: 1 to 256')
     return int(text)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value <= 1.0:
+        raise argparse.ArgumentTypeError(f'{text}: up to 1')
+    return value
 
 
 def _speed(text: str) -> float:

@@ -176,7 +176,7 @@ class _Course:
     @property
     def asks(self) -> bool:
         """Tell when to ask for contactors at a start: when all is measured, and again."""
-        due = (1.0, 2.0, 4.0)
+        due = (1.5, 2.5, 4.0)
         if self._asked < len(due) and self._loop.now >= due[self._asked]:
             self._asked += 1
             return True
@@ -262,6 +262,7 @@ class _Course:
             + 2.0 * SLACK
         )
         inexact = min(0.05 * self.crossing, 1.5) + 2.0 * SLACK
+        soonest = -inexact - self._stimulus.early
         took = self._acted - first
         allowed = case.promised + SLACK + FEEDBACK
         if case.limit is None:  # from the beginning on, which no sample marks
@@ -270,7 +271,10 @@ class _Course:
             result.verdict, result.problem = 'missed', 'never seen'
         elif wrong:
             result.verdict, result.problem = 'place', f'also named: {", ".join(wrong)}'
-        elif case.limit is not None and not -inexact <= first - reached <= late + inexact:
+        elif (
+            case.limit is not None
+            and not -inexact - self._stimulus.early <= first - reached <= late + inexact
+        ):
             result.verdict = 'late'
             result.problem = f'condition seen {first - reached:+.2f} s from when it was there'
         elif not took <= allowed:

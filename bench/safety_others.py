@@ -4,7 +4,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench.safety_stimuli import CARRIED, CELL, SCAN, SENSOR, Patient, Stimulus
+from bench.safety_stimuli import CARRIED, CELL, SCAN, SENSOR, Patient, Stimulus, frames_of
+from dbms_drivers import codec
 from dbms_pack import Level, LossRule, Pack
 from dbms_pack.limits_table import CYCLE, LIMITS_PERIOD
 from dbms_protection.contactors import State
@@ -56,6 +57,24 @@ def _leaving(patient: Patient) -> None:
     loop.run(loop.now + 5.0, lambda: patient.state is State.OPENING)
 
 
+def _bridged(patient: Patient) -> None:
+    """Pull the plug of the board, until the rest of its string tells of its cells."""
+    _injected('board_silent', 'module')(patient, 0.0, 0.0)
+    patient.loop.run(patient.loop.now + 2.0)
+
+
+def _beyond(volts: Callable[[Pack], float]) -> Apply:
+    """Return what brings the cells that nobody measures to that voltage, by their string's."""
+
+    def apply(patient: Patient, value: float, t: float) -> None:
+        cells = patient.board.module.cells
+        plant = patient.loop.world.feed.plant
+        gap = cells * (volts(patient.pack) - float(plant.voltages.mean()))
+        patient.sensor.string = patient.sensor.link = lambda true: true + gap
+
+    return apply
+
+
 def _nothing(patient: Patient, value: float, t: float) -> None:
     """What is wrong was done before."""
 
@@ -76,6 +95,7 @@ MEASURED = ('fast', 'start', 'precharge', 'balancing')
 def others(pack: Pack) -> Iterator[Other]:
     """Yield what a pack is guarded against beside its limits."""
     yield from _losses(pack)
+    yield from _bridging(pack)
     yield from _reports(pack)
     yield from _contactors(pack)
 
@@ -110,6 +130,32 @@ def _derated(
     total = rule.timeout + CYCLE + LIMITS_PERIOD
     stimulus = _of(apply, *MEASURED, delay=delay)
     return Other(fault, Level.RSL, 'derate', place, total, stimulus)
+
+
+def _bridging(pack: Pack) -> Iterator[Other]:
+    """Yield what still guards cells that are not measured; nothing where the pack bridges none."""
+    limits = pack.limits
+    if limits.module_lost.bridge is None:
+        return
+    feedback = max(string.contactors.feedback_timeout for string in pack.strings)
+    leave = max(string.contactors.grace for string in pack.strings) + feedback
+    for fault, levels, action, sign in (
+        ('BRIDGED_OVERVOLTAGE', limits.cell_overvoltage, 'open', 1.0),
+        ('BRIDGED_UNDERVOLTAGE', limits.cell_undervoltage, 'leave', -1.0),
+    ):
+        limit = levels[Level.MSL]
+        at = limit.at + sign * 0.02
+        total = limit.debounce + CYCLE + (leave if action == 'leave' else feedback)
+        stimulus = _of(
+            _beyond(lambda pack, at=at: at), 'fast', delay=SCAN + CARRIED, before=_bridged
+        )
+        yield Other(fault, Level.MSL, action, 'module', total, stimulus)
+    # The last voltage counts until it is three periods old.
+    stale = max(4.0 * string.current_sensor.voltage_period for string in pack.strings)
+    total = stale + limits.module_lost.timeout + CYCLE + leave
+    silent = frames_of(codec.STRING_VOLTAGES)
+    stimulus = _of(silent, 'fast', delay=SCAN + CARRIED, before=_bridged)
+    yield Other('BRIDGE_LOST', Level.MSL, 'leave', 'string', total, stimulus)
 
 
 def _reports(pack: Pack) -> Iterator[Other]:

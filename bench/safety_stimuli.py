@@ -15,6 +15,7 @@ import numpy as np
 from bench.safety_loop import Loop
 from dbms_drivers import codec
 from dbms_pack import Level, Limit, Pack
+from dbms_pack.limits import QUANTITIES
 from dbms_protection.contactors import State
 from dbms_protection.faults import Place
 from dbms_sim.distortions import Stuck
@@ -145,7 +146,7 @@ def _at(index: int, change: Callable[[float], float]) -> Callable[[np.ndarray], 
 
 @dataclass(frozen=True)
 class Stimulus:
-    """How a quantity is made bad: `apply` sets it to a value at time `t` of the case.
+    """How a quantity is made bad: `apply` sets it to a value at time `t` (s) of the case.
 
     `healthy` is where a slow change begins; `delay` how long a value may take from the sensor to
     the guard, in s; `manners` what makes sense.
@@ -161,6 +162,7 @@ class Stimulus:
     lag: Callable[[float, Limit, Pack], float] = lambda value, limit, pack: 0.0
     before: Callable[[Patient], None] | None = None  # what has to be so beforehand
     ramp: float = 8.0  # s, from healthy to bad where it comes slowly
+    early: float = 0.0  # s, by which it may be there before: an age counts from the last frame
     everywhere: bool = False  # it is nobody's place: all strings are to be named
 
 
@@ -259,13 +261,19 @@ def _skew(patient: Patient, value: float, t: float) -> None:
     patient.board.set_pace('case', 1.0 + value)
 
 
-def _frames_of(base: int) -> Callable[[Patient, float, float], None]:
+def frames_of(base: int) -> Callable[[Patient, float, float], None]:
+    """Return what lets no frame of the string's sensor arrive that has this base id."""
+
     def apply(patient: Patient, value: float, t: float) -> None:
         can_id = base + patient.string.current_sensor.address
         bus = patient.string.current_sensor.bus
         patient.dropped = lambda frame: frame.can_id == can_id and frame.bus == bus
 
     return apply
+
+
+def _zero(patient: Patient) -> float:
+    return 0.0
 
 
 def _mean(kind: str) -> Callable[[Patient], float]:
@@ -275,10 +283,6 @@ def _mean(kind: str) -> Callable[[Patient], float]:
 def _volts_per_cell(patient: Patient) -> float:
     feed = patient.loop.world.feed
     return float(feed.string_voltages[patient.site.string]) / patient.string.cells
-
-
-def _nothing(patient: Patient) -> float:
-    return 0.0
 
 
 def _filtered(window: Callable[[Pack], float], power: int) -> Callable[..., float]:
@@ -297,10 +301,10 @@ def _aged(value: float, limit: Limit, pack: Pack) -> float:
     return limit.at
 
 
-GENTLE = 200.0  # s: no TEMPERATURE_RISE opens before
+GENTLE = 60.0  # s: TEMPERATURE_RISE may derate, and does not open before
 SUDDEN = ('fast', 'intermittent', 'balancing')
 HELD = ('fast', 'balancing')
-AT_ONCE = 'only a sudden change is one, and before the start there is nothing to compare with'
+AT_ONCE = 'only a sudden change is one'
 FILTERED = 'it is a mean over time: shorter than its window nothing is to be seen'
 CLOSED = 'it counts while contactors are closed'
 STIMULI: Mapping[str, Stimulus] = {
@@ -315,64 +319,65 @@ STIMULI: Mapping[str, Stimulus] = {
     ),
     'overtemperature_discharge': Stimulus(_temperature, _mean('temperatures'), ramp=GENTLE),
     'undertemperature_discharge': Stimulus(_temperature, _mean('temperatures'), ramp=GENTLE),
-    'overcurrent_charge': Stimulus(_current(1.0), _nothing, CARRIED, CHARGE),
-    'overcurrent_discharge': Stimulus(_current(-1.0), _nothing, CARRIED),
-    'short_circuit': Stimulus(_current(-1.0), _nothing, CARRIED),
+    'overcurrent_charge': Stimulus(_current(1.0), _zero, CARRIED, CHARGE),
+    'overcurrent_discharge': Stimulus(_current(-1.0), _zero, CARRIED),
+    'short_circuit': Stimulus(_current(-1.0), _zero, CARRIED),
     'overload': Stimulus(
-        _current(-1.0), _nothing, CARRIED, 0.0, HELD, FILTERED, _filtered(_window('overload'), 2)
+        _current(-1.0), _zero, CARRIED, 0.0, HELD, FILTERED, _filtered(_window('overload'), 2)
     ),
     'string_overvoltage': Stimulus(_string, _volts_per_cell, SLOW_SENSOR + CARRIED),
     'string_undervoltage': Stimulus(_string, _volts_per_cell, SLOW_SENSOR + CARRIED),
     'link_overvoltage': Stimulus(_link, _volts_per_cell, SLOW_SENSOR + CARRIED),
     'link_mismatch': Stimulus(
-        _apart, _nothing, SLOW_SENSOR + CARRIED, manners=('slow', 'fast', 'intermittent',
+        _apart, _zero, SLOW_SENSOR + CARRIED, manners=('slow', 'fast', 'intermittent',
         'balancing'), why=CLOSED,
     ),
-    'voltage_mismatch': Stimulus(_mismatch, _nothing, SLOW_SENSOR + CARRIED),
-    'voltage_spread': Stimulus(_below_others, _nothing),
-    'temperature_spread': Stimulus(_above_others, _nothing, ramp=GENTLE),
-    'voltage_jump': Stimulus(_below_others, _nothing, manners=SUDDEN, why=AT_ONCE),
-    'temperature_jump': Stimulus(_above_others, _nothing, manners=SUDDEN, why=AT_ONCE),
+    'voltage_mismatch': Stimulus(_mismatch, _zero, SLOW_SENSOR + CARRIED),
+    'voltage_spread': Stimulus(_below_others, _zero),
+    'temperature_spread': Stimulus(_above_others, _zero, ramp=GENTLE, early=5.0),
+    'voltage_jump': Stimulus(_below_others, _zero, manners=SUDDEN, why=AT_ONCE),
+    'temperature_jump': Stimulus(_above_others, _zero, manners=SUDDEN, why=AT_ONCE),
     'voltage_stuck': Stimulus(
-        _stuck(True), _nothing, 2 * SCAN + SLOW_SENSOR + CARRIED, 0.0,
+        _stuck(True), _zero, 2 * SCAN + SLOW_SENSOR + CARRIED, 0.0,
         manners=('slow', 'fast', 'balancing'), why='it has to stay so', before=_stick(True),
     ),
     'temperature_stuck': Stimulus(
-        _stuck(False), _nothing, 1.0, 0.0, manners=('slow', 'fast', 'balancing'),
+        _stuck(False), _zero, 1.0, 0.0, manners=('slow', 'fast', 'balancing'),
         why='it has to stay so', before=_stick(False),
     ),
     'temperature_rise': Stimulus(
-        _rising, _nothing, 2.0, manners=('fast', 'start', 'precharge', 'balancing'),
+        _rising, _zero, 2.0, manners=('fast', 'start', 'precharge', 'balancing'),
         why=FILTERED, lag=_filtered(_window('temperature_rise'), 1),
     ),
     'clock_skew': Stimulus(
-        _skew, _nothing, 1.0, manners=('fast', 'start', 'precharge', 'balancing'), why=FILTERED,
+        _skew, _zero, 1.0, manners=('fast', 'start', 'precharge', 'balancing'), why=FILTERED,
         lag=lambda value, limit, pack: (1.0 + value) * SCAN
         * math.log(1.0 - limit.at / value) / math.log(0.9),
     ),
     'insulation': Stimulus(_insulation, lambda patient: 3000.0, INSULATION + CARRIED),
     'open_link': Stimulus(
-        _charged, _nothing, 1.0, 0.0, ('fast',), 'it counts after an opening',
+        _charged, _zero, 1.0, 0.0, ('fast',), 'it counts after an opening',
         lambda value, limit, pack: pack.limits.more['open_link'].window, _opened,
     ),
     'open_current': Stimulus(
-        _current(-1.0), _nothing, CARRIED, 0.0, ('start', 'fast'), 'it counts while open',
+        _current(-1.0), _zero, CARRIED, 0.0, ('start', 'fast'), 'it counts while open',
         before=_opened,
     ),
     'current_mismatch': Stimulus(
         lambda patient, value, t: setattr(patient.sensor, 'current', lambda true: true - value),
-        _nothing, 1.1, 0.0, SUDDEN, AT_ONCE,
+        _zero, 1.1, 0.0, SUDDEN, AT_ONCE,
     ),
     'precharge_current': Stimulus(
-        _precharge, _nothing, CARRIED, manners=('precharge',), why='it counts in precharge'
+        _precharge, _zero, CARRIED, manners=('precharge',), why='it counts in precharge'
     ),
     'voltage_age': Stimulus(
-        _frames_of(codec.STRING_VOLTAGES), _nothing, SLOW_SENSOR + CARRIED, manners=HELD,
-        why=CLOSED, lag=_aged,
+        frames_of(codec.STRING_VOLTAGES), _zero, SLOW_SENSOR + CARRIED, manners=HELD,
+        why=CLOSED, lag=_aged, early=SLOW_SENSOR,
     ),
     'insulation_age': Stimulus(
-        _frames_of(codec.STRING_INSULATION), _nothing, INSULATION + CARRIED, manners=HELD,
+        frames_of(codec.STRING_INSULATION), _zero, INSULATION + CARRIED, manners=HELD,
         why=CLOSED, lag=_aged,
+        early=INSULATION,
     ),
 }  # fmt: skip
 
@@ -388,12 +393,6 @@ def target(key: str, level: Level, levels: Mapping[Level, Limit], under: bool) -
     if key in ('temperature_rise', 'overload', 'clock_skew', 'temperature_stuck', 'open_link',
                'open_current'):  # fmt: skip
         return at * 1.3
-    span = {'V': 0.05, 'degC': 4.0, 'A': 0.1 * at, 'Ohm/V': 0.4 * at, 'K': 2.0}
-    unit = 'degC' if 'temperature_' in key and key.endswith('charge') else ''
-    if not unit:
-        unit = 'V' if 'volt' in key or key in ('deep_discharge', 'link_mismatch') else 'A'
-    if key in ('temperature_spread', 'temperature_jump'):
-        unit = 'K'
-    if key == 'insulation':
-        unit = 'Ohm/V'
-    return at - span[unit] if under else at + span[unit]
+    span = {'V': 0.05, 'degC': 4.0, 'A': 0.1 * at, 'Ohm/V': 0.4 * at, 'K': 2.0, 's': 0.0}
+    beyond = span[QUANTITIES[key].unit]
+    return at - beyond if under else at + beyond
