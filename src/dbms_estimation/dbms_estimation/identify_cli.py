@@ -22,6 +22,7 @@ from .identification.laboratory import (
 from .identification.ocv import (
     Leg,
     Ocv,
+    counted_from_empty,
     from_measurements,
     from_rests,
     from_table,
@@ -72,6 +73,8 @@ def _ocv(paths: Sequence[Path], layout: Layout) -> tuple[Ocv, tuple[Leg, ...]]:
         ocv, legs = from_measurements(measurements), slow_legs(measurements)
         if not layout.hysteresis:  # a charge takes in more than comes out: its SOC is another
             ocv = replace(ocv, voltage=rising(ocv.voltage - ocv.gap), gap=0.0 * ocv.gap)
+    if layout.capacity and legs:
+        return counted_from_empty(ocv, legs, layout.capacity)
     return (replace(ocv, capacity=layout.capacity) if layout.capacity else ocv), legs
 
 

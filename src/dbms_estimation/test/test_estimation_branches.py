@@ -17,7 +17,7 @@ from dbms_estimation.identification.laboratory import (
     read_layout,
 )
 from dbms_estimation.identification.model_error import LEAST_ERROR, ZONES
-from dbms_estimation.identification.ocv import from_measurements, slow_legs
+from dbms_estimation.identification.ocv import counted_from_empty, from_measurements, slow_legs
 
 CAPACITY, SPAN, GAP, ENTROPIC = 2.0, 0.05, 0.012, 1.5e-4
 TAUS = (40.0, 1200.0)
@@ -102,6 +102,21 @@ def test_a_cold_leg_stops_short_of_the_other_end():
     assert legs[0].soc[-1] == pytest.approx(0.0)
     assert legs[1].soc[-1] > 0.1
     assert [one.begin for one in legs] == [1.0, 1.0, -1.0]
+
+
+def test_an_aged_cell_keeps_the_charge_between_empty_and_the_steps_of_its_ocv():
+    files = [leg(celsius, sign) for celsius in OHMS for sign in (-1, 1)]
+    fresh, legs = from_measurements(files), slow_legs(files)
+    aged, moved = counted_from_empty(fresh, legs, 0.98 * fresh.capacity)
+    for soc in (0.2, 0.5, 0.8):  # of the fresh cell
+        there = np.interp(soc / 0.98, aged.soc, aged.voltage)
+        assert there == pytest.approx(np.interp(soc, fresh.soc, fresh.voltage), abs=5e-4)
+    assert aged.capacity == 0.98 * fresh.capacity
+    assert aged.voltage[[0, -1]] == pytest.approx(fresh.voltage[[0, -1]])
+    for before, after in zip(legs, moved, strict=True):
+        assert after.soc.max() == pytest.approx(1.0, abs=0.01)
+        low = before.soc < 0.8
+        assert after.soc[low] * 0.98 == pytest.approx(before.soc[low])
 
 
 def test_the_error_grows_where_nothing_was_measured(found):

@@ -8,7 +8,7 @@ import numpy as np
 
 from dbms_pack.model import FloatArray
 
-from .circuit import COLDEST
+from .circuit import ARRHENIUS, COLDEST
 from .laboratory import Measurement
 
 LEAST_ERROR = 0.004  # V: what a load that the model has not seen adds
@@ -46,7 +46,8 @@ def error_table(
 ) -> ErrorTable:
     """Sum up residuals, one for each of `places` in degC.
 
-    Below the coldest of them the error grows as the resistances do.
+    Below the coldest of them the error grows as the resistances do, or faster: how they grow
+    there is not known either.
     """
     known = sorted(set(places))
     values, rows = [], []
@@ -56,7 +57,8 @@ def error_table(
         values.append(max(whole, LEAST_ERROR))
         rows.append([max(_zone(here, zone, whole), LEAST_ERROR) for zone in range(len(ZONES))])
     colder = np.arange(known[0] - _STEP, COLDEST - 0.1, -_STEP)[::-1]
-    growth = np.exp(activation * (1 / (colder + 273.15) - 1 / (known[0] + 273.15)))
+    rise = max(activation, ARRHENIUS)
+    growth = np.exp(rise * (1 / (colder + 273.15) - 1 / (known[0] + 273.15)))
     return ErrorTable(
         np.r_[colder, known],
         np.minimum(np.r_[values[0] * growth, values], MOST_ERROR),

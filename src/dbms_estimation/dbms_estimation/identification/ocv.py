@@ -2,7 +2,7 @@
 """The open-circuit voltage from slow discharges and charges."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ SLOW = 0.12  # current per charge moved, 1/h, up to which a leg tells the OCV
 REST = 1500.0  # s, after which a rest tells the OCV
 _SETTLED = 600.0  # s of a slow part, after which its voltage has the shape of the OCV
 LEAST_RISE = 2e-5  # V between points: the filter inverts the curve
+_TOP = 0.85  # SOC from which on that of another campaign is made to end at full as well
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,26 @@ def from_measurements(measurements: Sequence[Measurement]) -> Ocv:
         curves[sign] = np.asarray(np.interp(GRID, soc[order], leg.voltage[order]))
     down, up = curves[-1], curves.get(1, curves[-1])
     return Ocv(GRID, rising(0.5 * (up + down)), 0.5 * (up - down), float(np.mean(charges)))
+
+
+def counted_from_empty(
+    ocv: Ocv, legs: Sequence[Leg], capacity: float
+) -> tuple[Ocv, tuple[Leg, ...]]:
+    """Return both over the SOC of a cell of another `capacity` in Ah, as it is by now.
+
+    What an ageing cell loses is lithium: the steps that graphite gives to the OCV stay where they
+    are in Ah above empty, and come closer to full.
+    """
+    ratio = ocv.capacity / capacity
+
+    def moved(soc: FloatArray) -> FloatArray:
+        above = np.clip((soc - _TOP) / (1.0 - _TOP), 0.0, 1.0)
+        return np.asarray(ratio * np.minimum(soc, _TOP) + above * (1.0 - ratio * _TOP))
+
+    there = moved(ocv.soc)
+    voltage, gap = (np.interp(ocv.soc, there, values) for values in (ocv.voltage, ocv.gap))
+    kept = replace(ocv, voltage=rising(voltage), gap=np.asarray(gap), capacity=capacity)
+    return kept, tuple(replace(leg, soc=moved(leg.soc)) for leg in legs)
 
 
 def from_rests(measurement: Measurement) -> Ocv:
