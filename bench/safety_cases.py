@@ -271,10 +271,7 @@ class _Course:
             result.verdict, result.problem = 'missed', 'never seen'
         elif wrong:
             result.verdict, result.problem = 'place', f'also named: {", ".join(wrong)}'
-        elif (
-            case.limit is not None
-            and not -inexact - self._stimulus.early <= first - reached <= late + inexact
-        ):
+        elif case.limit is not None and not soonest <= first - reached <= late + inexact:
             result.verdict = 'late'
             result.problem = f'condition seen {first - reached:+.2f} s from when it was there'
         elif not took <= allowed:
