@@ -7,7 +7,16 @@ from typing import Any
 from . import paths, schema
 from .document import Document, parse, read_text
 from .errors import PackError, Problem
-from .limits import QUANTITIES, Level, Limit, Limits, LossRule, Trigger
+from .limits import (
+    QUANTITIES,
+    DeratingRules,
+    FactorTable,
+    Level,
+    Limit,
+    Limits,
+    LossRule,
+    Trigger,
+)
 
 Data = Mapping[str, Any]
 
@@ -56,6 +65,7 @@ def limits_of(data: Data) -> Limits:
         module_lost=_loss(data['module_lost']),
         string_lost=_loss(data['string_lost']),
         rest_current=float(data['rest_current']),
+        derating=_derating(data['derating']) if 'derating' in data else None,
         more={
             key: Trigger(_levels(value), float(value.get('window', 0.0)))
             for key, value in given.items()
@@ -63,6 +73,20 @@ def limits_of(data: Data) -> Limits:
         },
         **{key: _levels(value) for key, value in given.items() if QUANTITIES[key].required},
     )
+
+
+def _derating(data: Data) -> DeratingRules:
+    def pair(what: str) -> tuple[FactorTable | None, FactorTable | None]:
+        charge, discharge = (data.get(f'{way}_{what}') for way in ('charge', 'discharge'))
+        return _table(charge), _table(discharge)
+
+    return DeratingRules(pair('soc'), pair('temperature'), bool(data.get('power', False)))
+
+
+def _table(data: Data | None) -> FactorTable | None:
+    if data is None:
+        return None
+    return tuple(map(float, data['at'])), tuple(map(float, data['factor']))
 
 
 def _levels(data: Data) -> dict[Level, Limit]:

@@ -43,6 +43,18 @@ class LossRule:
     bridge: float | None = None  # V, margin per cell of what the string tells of the missing ones
 
 
+FactorTable = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class DeratingRules:
+    """What lowers the limits before any level is reached; pairs are (charge, discharge)."""
+
+    soc: tuple[FactorTable | None, FactorTable | None] = (None, None)  # 0..1, factor
+    temperature: tuple[FactorTable | None, FactorTable | None] = (None, None)  # degC, factor
+    power: bool = False  # keep to the power that estimation tells
+
+
 @dataclass(frozen=True)
 class Trigger:
     """A quantity that a pack may limit, at the levels it chooses."""
@@ -73,6 +85,7 @@ class Limits:
     string_lost: LossRule  # no measurement of the string's current
     rest_current: float  # A, below it a string counts as neither charging nor discharging
     more: Mapping[str, Trigger] = field(default_factory=dict)  # by a key of QUANTITIES
+    derating: DeratingRules | None = None
 
 
 @dataclass(frozen=True)

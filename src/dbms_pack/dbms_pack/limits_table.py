@@ -16,6 +16,7 @@ from .model import Pack
 CYCLE = 0.02  # s, parameter `rate` of the node at its default of 50 Hz
 LIMITS_PERIOD = 0.1  # s, between calculations of the power limits
 TICKS_PER_LEASE = 6
+SHORTEST_PEAK = 2.0  # s, first horizon of the peak limits
 _LEGEND = """\
 for: the debounce; back: the hysteresis; total: s from the first bad sample to
 the warning, the lowered limits, or contactors that have opened, at most
@@ -54,7 +55,7 @@ def rows(pack: Pack) -> Iterator[Row]:
                 debounce=_debounce(limit),
                 hysteresis=limit.hysteresis,
                 latch=_latch(limit),
-                action=_says(action, limit),
+                action=_says(pack, key, action, limit),
                 total=_total(pack, level, limit, action),
             )
 
@@ -78,7 +79,11 @@ def _latch(limit: Limit) -> str:
     return 'until reset' + (', named' if limit.reset == 'named' else '')
 
 
-def _says(action: str, limit: Limit) -> str:
+def _says(pack: Pack, key: str, action: str, limit: Limit) -> str:
+    if action == 'derate' and key in ('overcurrent_charge', 'overcurrent_discharge'):
+        # Peaks are allowed as long as they make no warning; beyond the RSL there are none.
+        warns = getattr(pack.limits, key)[Level.MOL].debounce
+        return 'no peaks' if warns >= SHORTEST_PEAK else 'warn'
     if action == 'derate':
         return 'limits fall' if limit.derate is None else f'limits x {limit.derate:g}'
     return action
@@ -134,7 +139,7 @@ def render(pack: Pack) -> RenderableType:
             )  # fmt: skip
     table.caption = _LEGEND
     table.caption_justify = 'left'
-    return Group(table, *_losses(pack), *_missing(pack), '')
+    return Group(table, *_losses(pack), *_derating(pack), *_missing(pack), '')
 
 
 def _losses(pack: Pack) -> Iterator[str]:
@@ -152,6 +157,15 @@ def _losses(pack: Pack) -> Iterator[str]:
             yield _bridge(rule, rule.timeout + CYCLE + slowest)
     for unit, string in zip(units, pack.strings, strict=True):
         late = unit.feedback_timeout + unit.lease
+        charge = unit.precharge
+        stands = 'its resistor is not counted'
+        if charge.energy is not None:
+            stands = f'its resistor stands {charge.energy:g} J and cools in {charge.cool_down:g} s'
+        longest = charge.attempts * charge.timeout + (charge.attempts - 1) * charge.pause
+        yield (
+            f'[bold]precharge of {string.name}[/bold]: failed after {charge.attempts} attempts, '
+            f'{longest:g} s; {stands}'
+        )
         yield (
             f'[bold]contactors of {string.name}[/bold]: feedback or driver wrong: open at once '
             f'after {unit.feedback_timeout:g} to {late:g} s; protection gone: open after its '
@@ -166,6 +180,24 @@ def _bridge(rule: LossRule, total: float) -> str:
         f'  until then the string voltage keeps its cells within their limits by {rule.bridge:g} '
         f'to {2 * rule.bridge:g} V; without it: {total:.2f} s'
     )
+
+
+def _derating(pack: Pack) -> Iterator[str]:
+    """Say by what the limits fall before any level is reached; an estimate by its age of 5 s."""
+    rules = pack.limits.derating
+    if rules is None:
+        return
+    for way, soc, temperature in zip(
+        ('charge', 'discharge'), rules.soc, rules.temperature, strict=True
+    ):
+        for name, table in (('SOC', soc), ('temperature', temperature)):
+            if table is not None:
+                points = ', '.join(
+                    f'x {factor:g} at {at:g}' for at, factor in zip(*table, strict=True)
+                )
+                yield f'[bold]{way} limit by {name}[/bold]: {points}; within {LIMITS_PERIOD:g} s'
+    if rules.power:
+        yield '[bold]limits by estimated power[/bold]: within 0.1 s of the estimate'
 
 
 def _missing(pack: Pack) -> Iterator[str]:

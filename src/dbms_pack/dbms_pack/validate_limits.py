@@ -36,9 +36,26 @@ def check_limits(document: Document, data: Data, cell: CellModel | None) -> Iter
     for over, under in PAIRS:
         yield from _check_window(document, limits, over, under)
     yield from _check_currents(document, data, limits)
+    yield from _check_derating(document, limits)
     if cell is not None:
         yield from _check_cell(document, limits, cell)
         yield from _check_chemistry(document, limits, cell)
+
+
+def _check_derating(document: Document, limits: Data) -> Iterator[Problem]:
+    """Tables of factors have as many points as factors, and their points rise."""
+    for name, table in (limits.get('derating') or {}).items():
+        if not isinstance(table, Mapping):
+            continue
+        at, factor = table.get('at') or [], table.get('factor') or []
+        if not at or not factor or None in at:
+            continue
+        if len(at) != len(factor):
+            where = ('limits', 'derating', name, 'factor')
+            yield document.problem(where, f'{len(factor)} factors', f'{len(at)}, one per point')
+        if any(after <= before for before, after in zip(at, at[1:], strict=False)):
+            where = ('limits', 'derating', name, 'at')
+            yield document.problem(where, 'not in order', 'points that rise')
 
 
 def _get(limits: Data, quantity: str, level: str, key: str = 'at') -> float | None:

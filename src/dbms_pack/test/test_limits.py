@@ -269,3 +269,37 @@ def test_the_set_for_lto_protects_a_pack_of_lto(tmp_path):
 def test_shipped_packs_guard_everything():
     for name in PACKS:
         assert limits_table.unguarded(load_pack(name)) == []
+
+
+@pytest.mark.parametrize(
+    'table, key, words',
+    [
+        ({'at': [0.1, 0.05], 'factor': [0, 1]}, 'at', 'points that rise'),
+        ({'at': [0.0, 0.05, 0.1], 'factor': [0, 1]}, 'factor', '3, one per point'),
+        ({'at': [0.0, 0.1], 'factor': [0, 1.5]}, 'factor', 'from 0 to 1'),
+        ({'at': [0.0, 7.0], 'factor': [0, 1]}, 'at', 'from 0 to 1'),
+    ],
+)
+def test_a_derating_table_that_makes_no_sense_is_refused(table, key, words):
+    data = shipped(ROBOT)
+    data['limits']['derating'] = {'discharge_soc': table}
+    with pytest.raises(PackError) as error:
+        pack_of(yaml.safe_dump(data, sort_keys=False))
+    assert f'discharge_soc.{key}' in str(error.value)
+    assert words in str(error.value)
+
+
+def test_a_derating_is_read_and_shown():
+    data = shipped(ROBOT)
+    data['limits']['derating'] = {
+        'discharge_soc': {'at': [0.03, 0.1], 'factor': [0, 1]},
+        'charge_temperature': {'at': [0, 10], 'factor': [0.2, 1]},
+        'power': True,
+    }
+    pack = pack_of(yaml.safe_dump(data, sort_keys=False))
+    assert pack.limits.derating is not None
+    assert pack.limits.derating.soc == (None, ((0.03, 0.1), (0.0, 1.0)))
+    assert pack.limits.derating.temperature == (((0.0, 10.0), (0.2, 1.0)), None)
+    assert pack.limits.derating.power
+    said = ' '.join(limits_table._derating(pack))
+    assert 'x 0 at 0.03, x 1 at 0.1' in said

@@ -17,6 +17,7 @@ from dbms_pack import Level, Pack, String
 
 from .contactors import Sequence as ContactorSequence
 from .contactors import State
+from .derating import Derater, Estimates
 from .faults import FaultBook
 from .judge import Judge
 from .lease import LeaseKeeper, Send
@@ -63,6 +64,8 @@ class Guard:
         firsts = np.cumsum([0, *(len(string.modules) for string in pack.strings)]).tolist()
         self._modules = [range(*pair) for pair in zip(firsts, firsts[1:], strict=False)]
         self._calculator = LimitCalculator(pack, time_scale)
+        self._estimates = Estimates(pack)
+        self._derater = Derater(pack, self._estimates)
         self._ohmic = Resistances(pack, ohmic=True)
         self.resistors = [
             PrechargeResistor(string.contactors.precharge, 0.0) for string in pack.strings
@@ -156,6 +159,19 @@ class Guard:
         string.receive(sample, now)
         self.judge.sample(index, sample, now)
         self._run(index, now, renew=False)
+
+    def on_soc(self, soc: Sequence[float], sigma: Sequence[float], now: float) -> None:
+        """Take the estimated SOC of all cells and its sigma; it may lower limits."""
+        if not self._estimates.on_soc(soc, sigma, self._time.advance(now)):
+            self.judge.refused['SOC not to be used'] += 1
+
+    def on_power(
+        self, horizons: Sequence[float], charge: Sequence[float], discharge: Sequence[float],
+        now: float,
+    ) -> None:  # fmt: skip
+        """Take the estimated currents in A for horizons in s; they may lower limits."""
+        if not self._estimates.on_power(horizons, charge, discharge, self._time.advance(now)):
+            self.judge.refused['power not to be used'] += 1
 
     def on_answer(
         self, index: int, sequence: int, accepted: bool, message: str, now: float
@@ -367,7 +383,12 @@ class Guard:
             why = '; '.join(
                 f'string {string.string.name}: {string.reason}' for string in self.strings
             )
+        cells, count = self.judge.cells, int(connected.sum())
+        lowered = [self._derater.factors(way, cells, now) for way in (0, 1)]
+        news, self._derater.news = self._derater.news, []
+        self.book.events += [(Level.MOL if 'missing' in text else None, text) for text in news]
         return self._calculator.update(
-            self.judge.cells, self.judge.losses(), connected, why, elapsed,
+            cells, self.judge.losses(), connected, why, elapsed,
             [string.data.reading(now).current for string in self.strings],
+            lowered, [self._derater.peaks(way, count, now) for way in (0, 1)],
         )  # fmt: skip

@@ -98,11 +98,14 @@ class LimitCalculator:
         why_not: str,
         elapsed: float,
         flowing: Sequence[float] = (),
+        lowered: Sequence[Sequence[Derating]] = (),
+        most: Sequence[Sequence[float]] = (),
     ) -> PowerLimits:
         """Return the limits, `elapsed` s after the last ones.
 
         `losses`, `connected` and `flowing` (A, NaN not known) are per string; `why_not` says why
-        none is connected.
+        none is connected. `lowered` holds per way (charge, discharge) what lowers each string
+        besides, and `most` the A of each peak that the pack is good for.
         """
         step = self._ramp * min(max(elapsed, 0.0), LONGEST_STEP)
         per_string = np.array(flowing or [np.nan] * len(losses), dtype=np.float64)
@@ -115,6 +118,12 @@ class LimitCalculator:
                 slope.update(data, per_string[self._owner], ohms, elapsed)
             target, places = self._targets(slopes)
             target = target * [loss.factor for loss in losses]
+            holding = list(losses)
+            if lowered:
+                less = np.array([derating.factor for derating in lowered[way]])
+                for index in np.flatnonzero(less < target).tolist():
+                    holding[index] = lowered[way][index]
+                target = np.minimum(target, less)
             # A string that just joins takes up its limits at once: nobody was using them.
             rising = np.where(self._before, self._factors[way] + step, 1.0)
             ramped = self._factors[way] = np.minimum(target, rising)
@@ -124,12 +133,16 @@ class LimitCalculator:
                 weakest = int(np.argmin(np.where(connected, ramped, np.inf)))
                 factor, count = float(ramped[weakest]), int(connected.sum())
                 reason = self._reason(
-                    slopes, data, places[weakest], losses[weakest], factor, target[weakest]
+                    slopes, data, places[weakest], holding[weakest], factor, target[weakest]
                 )
             levels, quiet = self._currents[way], self._no_peaks(way)
             currents.append(factor * count * levels[Level.MOL].at)
+            ceiling = most[way] if most else (math.inf,) * len(HORIZONS)
             peaks.append(
-                tuple(factor * count * _peak(levels, math.inf if quiet else s) for s in HORIZONS)
+                tuple(
+                    min(factor * count * _peak(levels, math.inf if quiet else s), top)
+                    for s, top in zip(HORIZONS, ceiling, strict=True)
+                )
             )
             reasons.append(reason)
         self._before = connected.copy()

@@ -27,6 +27,7 @@ from dbms_pack import Level, Pack, load_pack
 
 from . import conversions, soa
 from .desk_node import Desk
+from .estimates_node import listen
 from .event_log import EventLog
 from .guard import Guard
 from .journal import Journal
@@ -145,6 +146,7 @@ class ProtectionNode(SafeLifecycleNode):
                 partial(self._on_cells, index, module.name),
                 qos.MEASUREMENT,
             )
+        listen(self, pack, self._work)
         shortest = min(string.contactors.lease for string in pack.strings)
         self.managed_timer(min(1.0 / value['rate'], shortest / TICKS_PER_LEASE), self._tick)
         self.get_logger().info(
