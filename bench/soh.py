@@ -4,7 +4,8 @@
 Measured: cells cycled to the end of their life, in $DBMS_DATA or ../shared/data beside the
 repository; left out, saying so, where they are not there. Simulated: cells of the shipped files
 that differ and fade, with a current sensor that is 1 % of 1C and 0.3 % off and an OCV that is not
-quite that of the file. Everything is drawn by seeds.
+quite that of the file. Packs of such cells are discharged to see what comes of the energy that was
+foretold. Everything is drawn by seeds.
 """
 
 import argparse
@@ -18,12 +19,16 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.report import write_json
+from bench.soh_energy import Foretold, foretell
 from bench.soh_measured import CapacityScore, capacity_score, measured
 from bench.soh_simulated import Fading, Limit, Ohms, fading, limits, ohms
 
 ROOT = Path(__file__).resolve().parents[1]
 CELLS = ('lg_hg2', 'ncr18650pf', 'a123_m1a', 'lfp_280ah')
 DEGREES = (25.0, 0.0)
+COLD = -10.0  # degC, for power alone
+SEEDS = 3  # of packs that are discharged
+PARTS = ('measured', 'resistance', 'power', 'energy', 'fading')
 
 
 def percent(value: float, digits: int = 2) -> str:
@@ -95,10 +100,28 @@ def of_limits(results: Sequence[Limit]) -> Table:
     return table(title, ('cell, degC', *(f'{h:g} s' for h in horizons)), rows)
 
 
+def of_energy(results: Sequence[Foretold]) -> Table:
+    """Return the table of energies: told less real, in percent of the rated one."""
+    rows = []
+    for key in dict.fromkeys((r.cell, r.degrees, r.learnt) for r in results):
+        own = [r for r in results if (r.cell, r.degrees, r.learnt) == key]
+        off = np.array([r.expected - r.left for r in own])
+        low = np.array([r.left - r.low for r in own])
+        late = np.array([r.time_told - r.time for r in own]) / 60
+        rows.append(
+            [f'{key[0]}, {key[1]:g}', 'learnt' if key[2] else 'new', percent(off.mean(), 1),
+             percent(float(np.sqrt(np.square(off).mean())), 1), percent(low.mean(), 1),
+             percent(float((low >= 0).mean()), 0), f'{np.sqrt(np.square(late).mean()):.1f}']
+        )  # fmt: skip
+    columns = ('cell, degC', 'capacity', 'mean %', 'RMSE %', 'low below by %', 'low kept %',
+               'time RMSE, min')  # fmt: skip
+    return table('Energy left, told less real, percent of the rated one', columns, rows)
+
+
 def main() -> int:
     """Run what is asked for and print it."""
     parser = argparse.ArgumentParser(prog='./dbms bench soh', description=__doc__)
-    parser.add_argument('--only', choices=('measured', 'fading', 'resistance', 'power'))
+    parser.add_argument('--only', choices=PARTS)
     parser.add_argument('--each', action='store_true', help='a row for each measured cell')
     parser.add_argument('--json', metavar='FILE')
     arguments = parser.parse_args()
@@ -122,8 +145,15 @@ def main() -> int:
         found = [ohms(c, d, late) for c in CELLS for d in DEGREES for late in (0, 1)]
         show('resistance', of_ohms(found), found)
     if wanted('power'):
-        met = [limit for c in CELLS for d in DEGREES for limit in limits(c, d)]
+        met = [limit for c in CELLS for d in (*DEGREES, COLD) for limit in limits(c, d)]
         show('power', of_limits(met), met)
+    if wanted('energy'):
+        left = [
+            answer
+            for c in ('lg_hg2', 'a123_m1a') for d in DEGREES for learnt in (False, True)
+            for seed in range(SEEDS) for answer in foretell(c, d, learnt, seed)
+        ]  # fmt: skip
+        show('energy', of_energy(left), left)
     if wanted('fading'):
         faded = [fading(c) for c in CELLS]
         show('fading', of_fading(faded), faded)

@@ -42,7 +42,7 @@ class Life:
         told = load_cell(name)
         # The true OCV is a few mV off that of the file, smoothly over the SOC.
         waves = np.sin(2 * np.pi * (told.ocv_soc * rng.uniform(1, 3) + rng.random()))
-        true = replace(told, ageing=AGEING, ocv_voltage=_rising(told.ocv_voltage + 0.003 * waves))
+        true = replace(told, ageing=AGEING, ocv_voltage=rising(told.ocv_voltage + 0.003 * waves))
         self._one_c = told.capacity
         self.cells = Cells(
             true, 0.6 + 0.01 * rng.standard_normal(CELLS), [CELLS],
@@ -95,7 +95,8 @@ class Life:
         self.naive[1][there] = (self._sums[0] / np.maximum(self._sums[1], 1e-9))[there]
 
 
-def _rising(voltage: FloatArray) -> FloatArray:
+def rising(voltage: FloatArray) -> FloatArray:
+    """Return an OCV that was disturbed, rising still."""
     return np.maximum.accumulate(voltage + 1e-6 * np.arange(len(voltage)))
 
 
