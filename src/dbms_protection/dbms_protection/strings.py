@@ -180,6 +180,9 @@ class StringGuard:
             return 'its contactors do not all read open'
         if self._supply_low:
             return 'the supply of its contactor unit is too low'
+        most = self.string.contactors.precharge.current
+        if abs(self.reading.current) > most:
+            return f'{self.reading.current:.2f} A flow though its contactors read open'
         hot = self.sequence.resistor.refusal()
         if hot:
             return hot

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from more_rig import trigger
 from protection_rig import UNIT, Rig, make_limits, make_pack
 
-from dbms_pack import Level
+from dbms_pack import Level, LossRule
 from dbms_protection.contactors import ALL_OPEN, State
 from dbms_protection.faults import Fault, Place
 from dbms_protection.measurements import Contact, Interlock
@@ -24,7 +24,8 @@ CURRENTS = st.sampled_from([-500.0, -160.0, -50.0, 0.0, 0.0, 30.0, 90.0])
 
 MORE = (
     'voltage_spread', 'voltage_mismatch', 'link_mismatch', 'temperature_rise', 'insulation',
-    'overload', 'voltage_age', 'voltage_stuck', 'deep_discharge', 'string_overvoltage',
+    'overload', 'voltage_age', 'voltage_stuck', 'open_current', 'open_link', 'current_mismatch',
+    'deep_discharge', 'string_overvoltage',
 )  # fmt: skip
 CLOSING_ORDER = {
     (ALL_OPEN, (True, False, False)),
@@ -39,7 +40,9 @@ class Histories(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         more = {key: trigger(key, debounce=0.2) for key in MORE}
-        self.rig = Rig(make_pack(strings=2, limits=make_limits(more=more)), answer=True)
+        bridged = LossRule(timeout=0.5, derate=0.5, open_after=5.0, bridge=0.05)
+        limits = make_limits(more=more, module_lost=bridged)
+        self.rig = Rig(make_pack(strings=2, limits=limits), answer=True)
         self.sent_at = {}  # string -> time of the guard
         self.rig.guard._keepers[0]._send = self.check
         self.rig.guard._keepers[1]._send = self.check
@@ -132,6 +135,14 @@ class Histories(RuleBasedStateMachine):
         fault.active, fault.latched = False, True
         if not self.rig.guard.strings[string].sequence.closed:
             self.rig.guard.book.restore(fault)
+
+    @rule(
+        soc=st.sampled_from([math.nan, 0.0, 0.5, 1.0]), power=st.sampled_from([math.nan, 0.0, 9.0])
+    )
+    def estimates(self, soc, power):
+        guard, now = self.rig.guard, self.rig.now
+        guard.on_soc([soc] * 16, [0.01] * 16, now)
+        guard.on_power([2.0, 30.0], [power] * 2, [power] * 2, now)
 
     @rule(answers=st.booleans())
     def driver(self, answers):

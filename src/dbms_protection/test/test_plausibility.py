@@ -107,6 +107,14 @@ def test_a_current_while_all_is_open_is_told_and_forbids_to_connect():
     assert not done and 'OPEN_CURRENT' in message
 
 
+def test_a_connect_before_the_debounce_of_an_open_current_is_refused():
+    rig = Rig(make_pack()).activate()
+    rig.units[0].changes = {'current': -6.0}
+    rig.run(0.1)
+    done, message = rig.guard.command('connect', 'me', '', (), rig.now)
+    assert not done and '-6.00 A flow though its contactors read open' in message
+
+
 def test_a_current_of_a_string_that_is_not_read_open_is_none_of_it():
     rig = rig_with('open_current', connect=False)
     unit = rig.units[0]
