@@ -185,8 +185,11 @@ class CanDriverNode(Node):
             response.message = 'the driver stood still: the call may be old'
             return response
         response.accepted, response.message = self._keeper.ask(
-            name, contacts, request.lease, request.sequence
+            name, contacts, request.lease, request.sequence, request.guard, request.term
         )
+        office = self._keeper.leases[name].office
+        response.holder, response.highest_term = office.guard, office.term
+        response.deposed = office.deposed(request.guard, request.term)
         return response
 
     def _on_bleed(self, assembler: ModuleAssembler, command: BleedCommand) -> None:

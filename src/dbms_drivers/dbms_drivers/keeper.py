@@ -41,21 +41,27 @@ class ContactorKeeper:
             self._stopped = True
             now = time.monotonic()
             for name, lease in self.leases.items():
-                lease.ask(OPEN, 0.0, lease.sequence + 1, now)
+                lease.open(now)
                 self._transmit(name, lease.command(now))
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join(timeout=1.0)
 
     def ask(
-        self, string: str, contacts: tuple[bool, bool, bool], lease: float, sequence: int
+        self,
+        string: str,
+        contacts: tuple[bool, bool, bool],
+        lease: float,
+        sequence: int,
+        guard: str = '',
+        term: int = 0,
     ) -> tuple[bool, str]:
         """Take a call and send it at once; return whether it is accepted, and a remark."""
         with self._wake:
             if self._stopped and contacts != OPEN:
                 return False, 'the driver is closing'
             now = time.monotonic()
-            reason = self.leases[string].ask(contacts, lease, sequence, now)
+            reason = self.leases[string].ask(contacts, lease, sequence, now, guard, term)
             if reason:
                 return False, reason
             sent = self._transmit(string, self.leases[string].command(now))

@@ -7,6 +7,8 @@ Time is an argument, in s on a steady clock.
 import math
 from dataclasses import dataclass
 
+from dbms_drivers.office import Office
+
 RENEWALS = 3  # the command is sent again every lease / 3
 MIN_LEASE = 0.02  # s, shorter ones end before the unit has acted
 _HALF = 1 << 31
@@ -27,9 +29,10 @@ OPEN = (False, False, False)
 class ContactorLease:
     """Grants, renews and ends the lease of one string's contactors.
 
-    Opening is never refused. A call that closes is refused if its lease is not a number between
-    20 ms and what the pack allows, or if it is not newer than the last call. The order of calls is
-    forgotten some time after the last one, because a caller that was restarted counts anew.
+    Opening is never refused, but to a guard that was deposed. A call that closes is refused if its
+    lease is not a number between 20 ms and what the pack allows, or if it is not newer than the
+    last call. The order of calls is forgotten some time after the last one, because a caller that
+    was restarted counts anew. Which of two guards may call, an `Office` says.
     """
 
     def __init__(self, longest: float) -> None:
@@ -41,6 +44,7 @@ class ContactorLease:
         self._resend = math.inf
         self._sequence = 0
         self._called = -math.inf
+        self.office = Office()
         self.expired = 0  # how often the lease ran out
 
     @property
@@ -62,22 +66,49 @@ class ContactorLease:
         return max(self._until - now, 0.0) if self.closed else 0.0
 
     def ask(
-        self, contacts: tuple[bool, bool, bool], lease: float, sequence: int, now: float
+        self,
+        contacts: tuple[bool, bool, bool],
+        lease: float,
+        sequence: int,
+        now: float,
+        guard: str = '',
+        term: int = 0,
     ) -> str:
         """Take a call; return '' if it is accepted, else why not. Then `command` is to be sent."""
         closing = contacts != OPEN
-        if closing:
-            reason = self._refusal(lease, sequence, now)
-            if reason:
-                return reason
-        if self._newer(sequence, now):
+        reason = self.office.refusal(guard, term, closing, now)
+        if reason:
+            return reason
+        # Who without a term opens what a guard with one holds is not in office by that.
+        newcomer = self.office.newcomer(guard, term) and (term > 0 or closing)
+        if newcomer:
+            reason = self._no_continuation(contacts, term, now)
+        if closing and not reason:
+            reason = self._refusal(lease, sequence, now, newcomer)
+        if reason:
+            return reason
+        if newcomer or self._newer(sequence, now):
             self._sequence = sequence  # an old call that opens does not make old calls new
             self._called = now
+        valid = MIN_LEASE <= lease <= self._longest * 1.0001
+        self.office.enter(guard, term, lease if valid else self._longest, closing, now)
         self._contacts = contacts
         self._granted = lease if closing else 0.0
         self._until = now + self._granted
         self._resend = now + self._granted / RENEWALS
         return ''
+
+    def open(self, now: float) -> None:
+        """Open on the driver's own account, whoever is in office."""
+        self._contacts, self._until = OPEN, now
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+
+    def _no_continuation(self, contacts: tuple[bool, bool, bool], term: int, now: float) -> str:
+        """Say why a guard with a term may not enter with `contacts`: only what is may go on."""
+        if term == 0 or contacts == OPEN:
+            return ''
+        held = self._contacts if now < self._until else OPEN
+        return '' if contacts == held else 'there is nothing closed like that to go on with'
 
     def poll(self, now: float) -> Command | None:
         """Return what has to be sent now: the command again, or that the lease has run out."""
@@ -98,11 +129,11 @@ class ContactorLease:
             return Command(self._contacts, self._until - now, self._sequence)
         return Command(OPEN, 0.0, self._sequence)
 
-    def _refusal(self, lease: float, sequence: int, now: float) -> str:
+    def _refusal(self, lease: float, sequence: int, now: float, newcomer: bool) -> str:
         # Written so that NaN is refused as well.
         if not MIN_LEASE <= lease <= self._longest * 1.0001:  # a float32 may be just above
             return f'lease {lease:g} s is not within {MIN_LEASE} .. {self._longest:g} s'
-        if not self._newer(sequence, now):
+        if not newcomer and not self._newer(sequence, now):
             return f'call {sequence} is not newer than call {self._sequence}'
         return ''
 
