@@ -41,6 +41,9 @@ ARGUMENTS = [
         choices=BOOLEAN,
         description='virtual boards on a CAN hub of our own instead of the buses of the pack',
     ),
+    DeclareLaunchArgument(
+        'standby', default_value='false', choices=BOOLEAN, description='a second guard stands by'
+    ),
     DeclareLaunchArgument('play', default_value='', description='recording (CSV) to simulate'),
     DeclareLaunchArgument('load', default_value='rest', description='load profile to simulate'),
     DeclareLaunchArgument('initial_soc', default_value='0.8', description='of a simulated pack'),
@@ -78,6 +81,7 @@ def options(value: dict[str, str]) -> Options:
         time_scale=float(value['time_scale']),
         autostart=value['transitions'] == 'auto',
         use_sim_time=value['use_sim_time'] == 'true',
+        standby=value['standby'] == 'true',
         boards=tuple(value['boards'].split()),
     )
 

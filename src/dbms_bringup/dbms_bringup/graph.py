@@ -67,6 +67,7 @@ class Options:
     time_scale: float = 1.0
     autostart: bool = True  # protection configures and activates itself, after a respawn too
     use_sim_time: bool = False
+    standby: bool = False  # a second guard, in a process of its own
     boards: tuple[str, ...] = ()  # modules whose virtual board runs as a node of its own
     extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # node -> parameters
 
@@ -86,21 +87,27 @@ def graph(pack: Pack, options: Options) -> list[NodeSpec]:
             'dbms_estimation', 'estimation', 'dbms_estimation.estimation_node:EstimationNode',
             'estimation', {**common, **scale, **_keeping(options)}, essential=False,
         ),
-        NodeSpec(
-            'dbms_protection', 'protection', 'dbms_protection.protection_node:ProtectionNode',
-            'protection',
-            {
-                **common,
-                **scale,
-                'autostart': options.autostart,
-                'simulation': options.simulate,
-                # On hardware, protection itself refuses a clock that somebody else drives.
-                'allow_sim_time': options.simulate,
-            },
-            lifecycle=True,
-        ),
+        *_guards({**common, **scale}, options),
     ]  # fmt: skip
     return simulators(pack, options) + [_with_extra(node, options) for node in nodes]
+
+
+def _guards(shared: Mapping[str, Any], options: Options) -> list[NodeSpec]:
+    parameters = {
+        **shared,
+        'autostart': options.autostart,
+        'simulation': options.simulate,
+        # On hardware, protection itself refuses a clock that somebody else drives.
+        'allow_sim_time': options.simulate,
+    }
+    pairs = [('protection', {'pair': 'first'}), ('protection_standby', {'pair': 'second'})]
+    return [
+        NodeSpec(
+            'dbms_protection', 'protection', 'dbms_protection.protection_node:ProtectionNode',
+            name, {**parameters, **pair}, lifecycle=True,
+        )
+        for name, pair in (pairs if options.standby else [('protection', {})])
+    ]  # fmt: skip
 
 
 def programs(options: Options) -> list[ProgramSpec]:

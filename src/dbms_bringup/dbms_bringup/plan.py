@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     add('--domain', type=int, metavar='N', help='ROS_DOMAIN_ID')
     add('--force', action='store_true', help='start although the namespace is in use')
     add('--processes', action='store_true', help='a process per node, started again if it ends')
+    add('--standby', action='store_true', help='with --processes: a second guard stands by')
     add('--boards', default='', metavar='M,M', help='with --processes: boards apart from the rest')
     add('--hardware', action='store_true', help='real buses, as the pack file names them')
     add('--connect', action='store_true', help='with --hardware: close the contactors at once')
@@ -91,6 +92,7 @@ def make_plan(arguments: Sequence[str], terminal: bool) -> Plan:
         load=value.load or f'obey:{"marine" if pack.name.startswith("marine") else "robot"}',
         initial_soc=value.initial_soc,
         time_scale=value.speed,
+        standby=value.standby,
         boards=tuple(name for name in value.boards.split(',') if name),
         extra={'estimation': {'state_file': os.path.abspath(value.state)}} if value.state else {},
     )
@@ -142,6 +144,8 @@ def _check(value: argparse.Namespace) -> None:
         raise ValueError(f'--initial-soc {value.initial_soc:g}: allowed are 0 to 1')
     if value.boards and not value.processes:
         raise ValueError('--boards makes processes: add --processes')
+    if value.standby and not value.processes:
+        raise ValueError('--standby needs a process of its own: add --processes')
     if value.connect and value.no_connect:
         raise ValueError('--connect and --no-connect contradict each other')
     if value.record is not None and value.record.exists() and any(value.record.iterdir()):

@@ -104,3 +104,12 @@ def test_extra_parameters_win(robot):
     options = replace(SIMULATED, extra={'sim': {'load': 'rest', 'seed': 3}})
     parameters = by_name(graph(robot, options))['sim'].parameters
     assert (parameters['load'], parameters['seed']) == ('rest', 3)
+
+
+def test_a_second_guard_is_the_same_node_by_another_name(robot):
+    nodes = by_name(graph(robot, replace(HUB, standby=True)))
+    first, second = nodes['protection'], nodes['protection_standby']
+    assert (first.factory, first.lifecycle) == (second.factory, second.lifecycle)
+    assert first.parameters == {**second.parameters, 'pair': 'first'}
+    assert second.parameters['pair'] == 'second'
+    assert 'pair' not in by_name(graph(robot, HUB))['protection'].parameters

@@ -76,3 +76,9 @@ def test_the_state_of_a_simulated_pack_is_kept_only_where_it_is_asked_for():
     assert kept() == 'none'
     assert kept('--state', '/x/state.sqlite') == '/x/state.sqlite'
     assert kept('--hardware') is None  # where the node has such files
+
+
+def test_a_second_guard_needs_a_process_of_its_own():
+    assert make_plan(['--processes', '--standby'], terminal=False).options.standby
+    with pytest.raises(ValueError, match='add --processes'):
+        make_plan(['--standby'], terminal=False)

@@ -5,8 +5,10 @@ from builtin_interfaces.msg import Time
 from dbms_msgs.msg import Fault as FaultMsg
 from dbms_msgs.msg import Limits, ProtectionState, StringMeasurement, StringState
 
+from dbms_pack import Level
+
 from .contactors import State
-from .faults import Fault
+from .faults import Fault, Place
 from .guard import Guard
 from .limits import HORIZONS, PowerLimits
 from .measurements import StringSample
@@ -77,6 +79,16 @@ def _fault_message(fault: Fault, guard_now: float, ros_now: int) -> FaultMsg:
         latched=fault.latched,
         text=fault.text,
     )
+
+
+def fault_of(message: FaultMsg, level: Level) -> Fault:
+    """Return a latched fault that another guard tells of, as one that is over."""
+    place = Place(message.string_name, message.module, message.cell, message.sensor)
+    return Fault(
+        message.name, level, place, message.value, message.limit, message.unit, 0.0, 0.0,
+        active=False, latched=True, cause='told by the guard in office before',
+        worst=message.value,
+    )  # fmt: skip
 
 
 def _stamp(nanoseconds: int) -> Time:

@@ -46,7 +46,6 @@ class Desk:
             node.create_subscription(Bool, BUTTON, self._on_button, profile)
         self._services: list[Any] = []
         self._publisher: Any = None
-        self.open()
 
     def _declare(self) -> None:
         node = self._node

@@ -126,6 +126,10 @@ class FaultBook:
             self._msl.setdefault(fault.place.string, {})[key] = fault
         self._note(fault.level, fault, 'stands from before')
 
+    def forget(self, fault: Fault) -> None:
+        """Drop a fault that was reset elsewhere."""
+        self._remove(fault, 'reset at the other guard')
+
     def latched(self) -> list[Fault]:
         """Return the faults that stay until a reset."""
         return [fault for fault in self._faults.values() if fault.latched]

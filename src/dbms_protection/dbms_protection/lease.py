@@ -45,6 +45,7 @@ class LeaseKeeper:
         self._granted_at = 0.0  # when the newest granted closing command was sent
         self._unanswered_since: float | None = None
         self._waiting: dict[int, tuple[float, Contacts]] = {}
+        self.always = False  # renew an opening too: with a second guard, to stay in office
 
     def holds(self, now: float) -> bool:
         """Tell whether contactors are held closed by a lease that is granted."""
@@ -61,10 +62,21 @@ class LeaseKeeper:
                 self._granted_at = now  # the first answer has a whole lease of time
             self._transmit(contacts, now)
             return True
-        wanted = contacts != ALL_OPEN or self._unanswered_since is not None
+        wanted = self.always or contacts != ALL_OPEN or self._unanswered_since is not None
         if renew and wanted and now - self._sent_at >= self._lease / RENEWALS:
             self._transmit(contacts, now)
         return False
+
+    def next_sequence(self) -> int:
+        """Return the number of the next command."""
+        self._sequence = (self._sequence + 1) % _SEQUENCES
+        return self._sequence
+
+    def adopt(self, contacts: Contacts, at: float) -> None:
+        """Go on with what was asked for at `at` and granted, as if it had been sent from here."""
+        self._contacts, self._sent_at, self._granted_at = contacts, at, at
+        self._unanswered_since = None
+        self._waiting.clear()
 
     def lapsed(self, now: float) -> Trouble | None:
         """Say why the lease has run out although contactors are commanded closed."""
@@ -107,8 +119,7 @@ class LeaseKeeper:
         return Trouble('CONTACTOR_REFUSED', f'contactor driver refused to close: {message}')
 
     def _transmit(self, contacts: Contacts, now: float) -> None:
-        self._sequence = (self._sequence + 1) % _SEQUENCES
-        self._waiting[self._sequence] = (now, contacts)
+        self._waiting[self.next_sequence()] = (now, contacts)
         while len(self._waiting) > _REMEMBERED:
             del self._waiting[next(iter(self._waiting))]
         if contacts != ALL_OPEN:

@@ -13,6 +13,7 @@ import numpy as np
 from dbms_msgs.msg import Faults, Limits, ModuleCells, ProtectionState, StringMeasurement
 from dbms_msgs.srv import SetContactors
 from rclpy.client import Client
+from rclpy.node import Node
 from rclpy.task import Future
 
 from dbms_node import qos
@@ -23,7 +24,7 @@ from dbms_node.parameters import declare
 from dbms_node.places import NOWHERE, state_file
 from dbms_node.replay_clock import ReplayClock
 from dbms_node.runtime import run_node
-from dbms_pack import Level, Pack, load_pack
+from dbms_pack import Pack, load_pack
 
 from . import conversions, soa
 from .desk_node import Desk
@@ -32,12 +33,32 @@ from .event_log import EventLog
 from .guard import Guard
 from .journal import Journal
 from .lease import ContactorCommand
+from .news import news, write
+from .pair_node import Pairing
+from .paired_guard import PairedGuard
 
 HEARTBEAT = 0.5  # s, between states without a change
 VALID_FOR = 1.5  # s, limits hold without a new message: three heartbeats
 TICKS_PER_LEASE = 6  # at least, so that a renewal is never late by much
 PENDING = 16  # calls per string that may wait for an answer
-LINES = 20  # of log for one moment
+
+
+def declare_all(node: Node) -> str:
+    """Declare the parameters of the node and return its role in a pair, '' alone."""
+    declare(node, 'pack', '', 'path of a pack file, or name of a shipped one')
+    declare(node, 'rate', 50.0, 'cycles per s [Hz]', minimum=10.0, maximum=1000.0)
+    declare(
+        node, 'time_scale', 1.0, 'seconds of battery time per second; other than 1 only in a '
+        'simulation', minimum=0.001, maximum=10000.0,
+    )  # fmt: skip
+    declare(node, 'simulation', False, 'the pack is simulated')
+    declare(node, 'allow_sim_time', False, 'start with use_sim_time too (tests only)')
+    declare(node, 'replay', False, 'guard a recording: time is that of /clock, contactors those '
+            'of the player only')  # fmt: skip
+    declare(node, 'event_file', '', "where events are kept; '': in the state folder, of a "
+            f'simulation nowhere; {NOWHERE}: nowhere')  # fmt: skip
+    return str(declare(node, 'pair', '', 'share the guarding with a second node: first or '
+                       'second; empty: alone'))  # fmt: skip
 
 
 class ProtectionNode(SafeLifecycleNode):
@@ -45,32 +66,10 @@ class ProtectionNode(SafeLifecycleNode):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('protection', **kwargs)
-        declare(self, 'pack', '', 'path of a pack file, or name of a shipped one')
-        declare(self, 'rate', 50.0, 'cycles per s [Hz]', minimum=10.0, maximum=1000.0)
-        declare(
-            self,
-            'time_scale',
-            1.0,
-            'seconds of battery time per second; other than 1 only in a simulation',
-            minimum=0.001,
-            maximum=10000.0,
-        )
-        declare(self, 'simulation', False, 'the pack is simulated')
-        declare(self, 'allow_sim_time', False, 'start with use_sim_time too (tests only)')
-        declare(
-            self,
-            'replay',
-            False,
-            'guard a recording: time is that of /clock, contactors those of the player only',
-        )
-        declare(
-            self,
-            'event_file',
-            '',
-            "where events are kept; '': in the state folder, of a simulation nowhere; "
-            f'{NOWHERE}: nowhere',
-        )
+        self._role = declare_all(self)
+        self._speaks = not self._role  # for the pack
         self.guard: Guard | None = None
+        self._pairing: Pairing | None = None
         self._time: Callable[[], float | None] = steady_now
         self._journal: Journal | None = None
         self._keeping = Outbox('protection events', self._cannot_keep)
@@ -82,13 +81,18 @@ class ProtectionNode(SafeLifecycleNode):
         self._limits_told: object = None
         self._foreign = 0
         self._outbox = Outbox('protection reports', self._cannot_tell)
+        self._desk = Desk(self, self._outbox, self._work, self._note_command)
+        if self._speaks:
+            self._open_voice()
+        self._heartbeat = steady_timer(self, HEARTBEAT, self._on_heartbeat)
+
+    def _open_voice(self) -> None:
+        self._desk.open()
         self._state_publisher = self.create_publisher(
             ProtectionState, 'protection/state', qos.STATE
         )
         self._faults_publisher = self.create_publisher(Faults, 'faults', qos.STATE)
         self._limits_publisher = self.create_publisher(Limits, 'limits', qos.STATE)
-        self._desk = Desk(self, self._outbox, self._work, self._note_command)
-        self._heartbeat = steady_timer(self, HEARTBEAT, self._on_heartbeat)
 
     def close(self) -> None:
         """Open the contactors, release everything, and finish telling it."""
@@ -125,7 +129,13 @@ class ProtectionNode(SafeLifecycleNode):
             raise ValueError(f'limits of {pack.name}: {"; ".join(wrong)}')
         # Numbers that go on from an earlier run: the driver refuses older ones.
         first = int(self.get_clock().now().nanoseconds * 32e-9)
-        self.guard = Guard(pack, self._send, time_scale=value['time_scale'], first_sequence=first)
+        options = {'time_scale': value['time_scale'], 'first_sequence': first}
+        if self._role:
+            guard = PairedGuard(pack, self._send, **options)
+            self._pairing = Pairing(self, self, self._desk, guard, self._role)
+            self.guard = guard
+        else:
+            self.guard = Guard(pack, self._send, **options)
         self._desk.configure(self.guard)
         self._journal = self._begin_journal(pack, self.guard, value)
         for index, string in enumerate(pack.strings):
@@ -155,10 +165,26 @@ class ProtectionNode(SafeLifecycleNode):
         )
         self._publish()
 
+    def enter_office(self, term: int) -> None:
+        """Speak for the pack: this node is the one that commands."""
+        self._open_voice()
+        self._speaks = True
+        self._told = (-1, -1)
+        self._outbox.put(partial(self.get_logger().warning, f'in office, term {term}'))
+
+    def leave_office(self, reason: str) -> None:
+        """Fall silent: what was said last must not be heard by who comes late."""
+        self._speaks = False
+        self._desk.close()
+        for publisher in (self._state_publisher, self._faults_publisher, self._limits_publisher):
+            self._outbox.put(partial(self.destroy_publisher, publisher))
+        self._outbox.put(partial(self.get_logger().warning, f'out of office: {reason}'))
+
     def _begin_journal(self, pack: Pack, guard: Guard, value: dict[str, Any]) -> Journal | None:
         apart = value['simulation'] or value['replay']
+        suffix = '-events' if self.get_name() == 'protection' else f'-{self.get_name()}-events'
         name = value['event_file'] or (NOWHERE if apart else '')
-        path = state_file(name, self.get_namespace(), pack.name, '-events', os.environ)
+        path = state_file(name, self.get_namespace(), pack.name, suffix, os.environ)
         if path is None:
             return None
         journal = Journal(pack, EventLog(path, self._cannot_keep), self._keeping.put)
@@ -173,6 +199,8 @@ class ProtectionNode(SafeLifecycleNode):
         assert self.guard is not None
         gc.freeze()  # what was configured lasts: see settle_memory
         now = self._time()
+        if self._pairing is not None:
+            self._pairing.start(steady_now())
         if now is not None:  # or else it begins with the first /clock
             self.guard.activate(now)
         self.get_logger().info('active: guarding, contactors open')
@@ -192,6 +220,8 @@ class ProtectionNode(SafeLifecycleNode):
             self._publish()
             if self._journal is not None:
                 self._journal.observe(self._stamp())
+            if self._pairing is not None:
+                self._pairing.depose(reason)
 
     def released(self) -> None:
         """Forget the pack."""
@@ -200,6 +230,9 @@ class ProtectionNode(SafeLifecycleNode):
             journal.finish(self._stamp())
         clients, self._clients_of = self._clients_of, []
         self._pending, self.guard = [], None
+        pairing, self._pairing = self._pairing, None
+        if pairing is not None:
+            pairing.close()
         self._desk.release()
         for client in clients:
             self.destroy_client(client)
@@ -240,6 +273,8 @@ class ProtectionNode(SafeLifecycleNode):
             self._publish_limits(self.guard)
 
     def _cycle(self, guard: Guard, now: float) -> None:
+        if self._pairing is not None:
+            self._pairing.tick(now, self._clients_of)
         self._desk.tick(now)
         guard.tick(now)
 
@@ -248,6 +283,8 @@ class ProtectionNode(SafeLifecycleNode):
         guard, now = self.guard, self._time()
         if guard is None or now is None:
             return
+        if self._pairing is not None:
+            self._pairing.awake(now)
         try:
             call(guard, now)
         except Exception as error:
@@ -272,12 +309,11 @@ class ProtectionNode(SafeLifecycleNode):
             self._journal.contactors(command)
         minus, precharge, plus = command.contacts
         request = SetContactors.Request(
-            minus=minus,
-            precharge=precharge,
-            plus=plus,
-            lease=command.lease,
-            sequence=command.sequence,
-        )
+            minus=minus, precharge=precharge, plus=plus,
+            lease=command.lease, sequence=command.sequence,
+        )  # fmt: skip
+        if self._pairing is not None:
+            request.guard, request.term = self._pairing.pair.name, self._pairing.pair.term
         client, pending = self._clients_of[command.string], self._pending[command.string]
         try:
             future = client.call_async(request)
@@ -296,6 +332,9 @@ class ProtectionNode(SafeLifecycleNode):
         if future in pending:
             pending.remove(future)
         answer = future.result()
+        if answer.deposed and self._pairing is not None:
+            self._pairing.depose(f'{answer.holder} holds term {answer.highest_term}')
+            return
         self._work(
             lambda guard, now: guard.on_answer(
                 command.string, command.sequence, answer.accepted, answer.message, now
@@ -304,13 +343,22 @@ class ProtectionNode(SafeLifecycleNode):
 
     def _on_heartbeat(self) -> None:
         self._publish()
-        self._desk.publish('', 0, periodic=True)
+        self._publish_holder(periodic=True)
+
+    def _publish_holder(self, periodic: bool) -> None:
+        pair = self._pairing.pair if self._pairing is not None else None
+        self._desk.publish(pair.name if pair else '', pair.term if pair else 0, periodic)
 
     def _publish(self) -> None:
         """Tell state, faults and limits, and log what is new: made here, sent by the outbox."""
         self._sequence += 1
         stamp = self.get_clock().now()
         guard = self.guard
+        if not self._speaks:
+            if guard is not None:
+                self._told = (guard.revision, guard.book.version)
+                self._log(guard)
+            return
         if guard is None:
             message = ProtectionState(state_name='UNCONFIGURED', sequence=self._sequence)
             message.header.stamp = stamp.to_msg()
@@ -327,42 +375,22 @@ class ProtectionNode(SafeLifecycleNode):
         told.faults = conversions.fault_messages(faults, guard.now, stamp.nanoseconds)
         self._outbox.put(partial(self._faults_publisher.publish, told))
         self._publish_limits(guard)
-        self._desk.publish('', 0, periodic=False)
+        self._publish_holder(periodic=False)
         self._log(guard)
 
     def _publish_limits(self, guard: Guard) -> None:
         self._limits_told = guard.limits
+        if not self._speaks:
+            return
         stamp = self.get_clock().now().to_msg()
         self._sequence += 1
         message = conversions.limits_message(guard.limits, stamp, self._sequence, VALID_FOR)
         self._outbox.put(partial(self._limits_publisher.publish, message))
 
     def _log(self, guard: Guard) -> None:
-        lines: list[tuple[Level | None, str]] = []
-        events, guard.book.events = guard.book.events, []
-        lines += events[:LINES]
-        if len(events) > LINES:
-            lines.append((Level.MOL, f'and {len(events) - LINES} more changes of faults'))
-        for string in guard.strings:
-            name, state = string.string.name, string.state.name
-            # Why it is open may change, e.g. when joining was refused; of other states the
-            # reason is told once.
-            news = string.reason if state == 'OPEN' else state
-            if self._told_states.get(name) != news:
-                self._told_states[name] = news
-                lines.append((None, f'string {name}: {state}, {string.reason}'))
+        lines = news(guard, self._told_states)
         if lines:
-            self._outbox.put(partial(self._write, lines))
-
-    def _write(self, lines: list[tuple[Level | None, str]]) -> None:
-        logger = self.get_logger()
-        for level, text in lines:
-            if level is None:
-                logger.info(text)
-            elif level is Level.MSL:  # a line for each: rclpy refuses two severities from one
-                logger.error(text)
-            else:
-                logger.warning(text)
+            self._outbox.put(partial(write, self.get_logger(), lines))
 
 
 def main(args: list[str] | None = None) -> int:
