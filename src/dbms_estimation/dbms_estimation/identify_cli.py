@@ -11,7 +11,7 @@ from dbms_pack.errors import PackError
 from dbms_pack.loader import load_cell_text
 
 from .identification.cell_file import cell_text
-from .identification.identify import Identified, identify
+from .identification.identify import Identified, identify, matched
 from .identification.laboratory import (
     LaboratoryError,
     Layout,
@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ocv, legs = _ocv(arguments.ocv, layout)
         pulses = [read_measurement(path, layout) for path in arguments.pulse]
         cycles = [read_measurement(path, layout) for path in arguments.cycle]
+        if layout.ocv_matched:
+            ocv = matched(ocv, pulses)
         if not pulses and not cycles:
             raise LaboratoryError('give at least one --pulse or --cycle file')
         found = identify(ocv, pulses, cycles, layout, legs)

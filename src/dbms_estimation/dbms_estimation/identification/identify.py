@@ -2,17 +2,17 @@
 """From measurements to a cell model, and how far the model is off them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dbms_pack.model import FloatArray
 
 from .circuit import COLDEST, SOCS, CircuitFit
-from .hysteresis import ENTROPIC_SIGMA, Branches
+from .hysteresis import ENTROPIC_SIGMA, REFERENCE, Branches
 from .laboratory import Layout, Measurement
 from .model_error import ErrorTable, Residual, error_table
-from .ocv import REST, Leg, Ocv
+from .ocv import REST, Leg, Ocv, rising
 
 FULL = 0.93  # SOC by its first voltage from which on a file is taken to begin full
 REST_CURRENT = 0.02  # per capacity, 1/h
@@ -149,4 +149,21 @@ def matched_capacity(m: Measurement, ocv: Ocv) -> float:
     return float(tried[int(np.argmin(errors))])
 
 
-__all__ = ['SOCS', 'Identified', 'Residual', 'identify', 'rounded']
+def matched(ocv: Ocv, pulses: Sequence[Measurement]) -> Ocv:
+    """Return the OCV over the charge that the pulse test nearest to 25 degC counts.
+
+    A slow discharge takes more out of a cell than the load does that full and empty refer to.
+    """
+    if not pulses:
+        return ocv
+    nearest = min(pulses, key=lambda m: abs(rounded(m) - REFERENCE))
+    scale = ocv.capacity / matched_capacity(discharge_of(nearest), ocv)
+    # Beyond the slow discharge it would go on as steep as it ends.
+    soc = 1.0 - (1.0 - ocv.soc) * scale
+    end = (ocv.voltage[1] - ocv.voltage[0]) / (ocv.soc[1] - ocv.soc[0])
+    voltage, gap = (np.interp(soc, ocv.soc, values) for values in (ocv.voltage, ocv.gap))
+    voltage += np.minimum(soc - ocv.soc[0], 0.0) * end
+    return replace(ocv, voltage=rising(voltage), gap=gap)
+
+
+__all__ = ['SOCS', 'Identified', 'Residual', 'identify', 'matched', 'rounded']

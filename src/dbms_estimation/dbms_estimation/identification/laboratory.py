@@ -42,6 +42,7 @@ class Layout:
     also: Sequence[Mapping[str, Any]] = ()  # other columns, for files that lack these
     from_full: bool = False  # a file counts from where its charge is highest
     ocv_from_rests: bool = False  # of a pulse test, where no slow discharge was measured
+    ocv_matched: bool = False  # bring its SOC in line with the rests of the pulses near 25 degC
     match_capacity: bool = False  # find it for each temperature from the rests of the pulses
     capacities: Mapping[float, float] | None = None  # Ah at degC, where the cell aged on the way
     saturation: float = math.inf  # V, at which the voltage of R0 bends
@@ -115,9 +116,11 @@ def _check_circuit(layout: Layout) -> None:
         value = getattr(layout, name)
         if not is_number(value) or not least <= value <= most:
             raise LaboratoryError(f'{layout.path}: {name}: {value!r}; {least:g} to {most:g}')
-    for name in ('hysteresis', 'left_out'):
+    for name in ('hysteresis', 'left_out', 'ocv_matched'):
         if not isinstance(getattr(layout, name), bool):
-            raise LaboratoryError(f'{layout.path}: {name}: {getattr(layout, name)!r}; true or false')
+            raise LaboratoryError(
+                f'{layout.path}: {name}: {getattr(layout, name)!r}; true or false'
+            )
     _check_entropic(layout, is_number)
     change = layout.ocv_by_temperature
     if not is_number(change) or not 0.0 <= change <= 0.01:
