@@ -261,8 +261,7 @@ class _Course:
             + (2.0 if case.manner in ('start', 'precharge') else 0.0)
             + 2.0 * SLACK
         )
-        inexact = min(0.05 * self.crossing, 1.5) + 2.0 * SLACK
-        soonest = -inexact - self._stimulus.early
+        inexact = min(0.05 * self.crossing, 1.5) + 2.0 * SLACK + self._stimulus.doubt
         took = self._acted - first
         allowed = case.promised + SLACK + FEEDBACK
         if case.limit is None:  # from the beginning on, which no sample marks
@@ -271,7 +270,7 @@ class _Course:
             result.verdict, result.problem = 'missed', 'never seen'
         elif wrong:
             result.verdict, result.problem = 'place', f'also named: {", ".join(wrong)}'
-        elif case.limit is not None and not soonest <= first - reached <= late + inexact:
+        elif case.limit is not None and not -inexact <= first - reached <= late + inexact:
             result.verdict = 'late'
             result.problem = f'condition seen {first - reached:+.2f} s from when it was there'
         elif not took <= allowed:

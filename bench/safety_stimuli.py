@@ -162,7 +162,7 @@ class Stimulus:
     lag: Callable[[float, Limit, Pack], float] = lambda value, limit, pack: 0.0
     before: Callable[[Patient], None] | None = None  # what has to be so beforehand
     ramp: float = 8.0  # s, from healthy to bad where it comes slowly
-    early: float = 0.0  # s, by which it may be there before: an age counts from the last frame
+    doubt: float = 0.0  # s, about when it is there: an age counts from the last frame
     everywhere: bool = False  # it is nobody's place: all strings are to be named
 
 
@@ -332,9 +332,9 @@ STIMULI: Mapping[str, Stimulus] = {
         _apart, _zero, SLOW_SENSOR + CARRIED, manners=('slow', 'fast', 'intermittent',
         'balancing'), why=CLOSED,
     ),
-    'voltage_mismatch': Stimulus(_mismatch, _zero, SLOW_SENSOR + CARRIED),
+    'voltage_mismatch': Stimulus(_mismatch, _zero, SLOW_SENSOR + CARRIED, doubt=1.0),
     'voltage_spread': Stimulus(_below_others, _zero),
-    'temperature_spread': Stimulus(_above_others, _zero, ramp=GENTLE, early=5.0),
+    'temperature_spread': Stimulus(_above_others, _zero, ramp=GENTLE, doubt=5.0),
     'voltage_jump': Stimulus(_below_others, _zero, manners=SUDDEN, why=AT_ONCE),
     'temperature_jump': Stimulus(_above_others, _zero, manners=SUDDEN, why=AT_ONCE),
     'voltage_stuck': Stimulus(
@@ -372,12 +372,12 @@ STIMULI: Mapping[str, Stimulus] = {
     ),
     'voltage_age': Stimulus(
         frames_of(codec.STRING_VOLTAGES), _zero, SLOW_SENSOR + CARRIED, manners=HELD,
-        why=CLOSED, lag=_aged, early=SLOW_SENSOR,
+        why=CLOSED, lag=_aged, doubt=SLOW_SENSOR,
     ),
     'insulation_age': Stimulus(
         frames_of(codec.STRING_INSULATION), _zero, INSULATION + CARRIED, manners=HELD,
         why=CLOSED, lag=_aged,
-        early=INSULATION,
+        doubt=INSULATION,
     ),
 }  # fmt: skip
 
