@@ -11,6 +11,7 @@ from more_rig import trigger
 from protection_rig import UNIT, Rig, make_limits, make_pack
 
 from dbms_pack import Level, LossRule
+from dbms_pack.limits import DeratingRules
 from dbms_protection.contactors import ALL_OPEN, State
 from dbms_protection.faults import Fault, Place
 from dbms_protection.measurements import Contact, Interlock
@@ -41,7 +42,9 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         more = {key: trigger(key, debounce=0.2) for key in MORE}
         bridged = LossRule(timeout=0.5, derate=0.5, open_after=5.0, bridge=0.05)
-        limits = make_limits(more=more, module_lost=bridged)
+        low = (0.05, 0.15), (0.0, 1.0)
+        rules = DeratingRules(soc=(None, low), power=True)
+        limits = make_limits(more=more, module_lost=bridged, derating=rules)
         self.rig = Rig(make_pack(strings=2, limits=limits), answer=True)
         self.sent_at = {}  # string -> time of the guard
         self.rig.guard._keepers[0]._send = self.check
