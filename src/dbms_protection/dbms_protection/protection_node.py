@@ -13,17 +13,16 @@ import numpy as np
 from dbms_msgs.msg import Faults, Limits, ModuleCells, ProtectionState, StringMeasurement
 from dbms_msgs.srv import SetContactors
 from rclpy.client import Client
-from rclpy.node import Node
 from rclpy.task import Future
 
 from dbms_node import qos
 from dbms_node.clocks import steady_now, steady_timer
 from dbms_node.lifecycle import SafeLifecycleNode
 from dbms_node.outbox import Outbox
-from dbms_node.parameters import declare
 from dbms_node.places import NOWHERE, state_file
 from dbms_node.replay_clock import ReplayClock
 from dbms_node.runtime import run_node
+from dbms_node.systemd import Systemd
 from dbms_pack import Pack, load_pack
 
 from . import conversions, soa
@@ -36,29 +35,12 @@ from .lease import ContactorCommand
 from .news import news, write
 from .pair_node import Pairing
 from .paired_guard import PairedGuard
+from .parameters_node import declare_all
 
 HEARTBEAT = 0.5  # s, between states without a change
 VALID_FOR = 1.5  # s, limits hold without a new message: three heartbeats
 TICKS_PER_LEASE = 6  # at least, so that a renewal is never late by much
 PENDING = 16  # calls per string that may wait for an answer
-
-
-def declare_all(node: Node) -> str:
-    """Declare the parameters of the node and return its role in a pair, '' alone."""
-    declare(node, 'pack', '', 'path of a pack file, or name of a shipped one')
-    declare(node, 'rate', 50.0, 'cycles per s [Hz]', minimum=10.0, maximum=1000.0)
-    declare(
-        node, 'time_scale', 1.0, 'seconds of battery time per second; other than 1 only in a '
-        'simulation', minimum=0.001, maximum=10000.0,
-    )  # fmt: skip
-    declare(node, 'simulation', False, 'the pack is simulated')
-    declare(node, 'allow_sim_time', False, 'start with use_sim_time too (tests only)')
-    declare(node, 'replay', False, 'guard a recording: time is that of /clock, contactors those '
-            'of the player only')  # fmt: skip
-    declare(node, 'event_file', '', "where events are kept; '': in the state folder, of a "
-            f'simulation nowhere; {NOWHERE}: nowhere')  # fmt: skip
-    return str(declare(node, 'pair', '', 'share the guarding with a second node: first or '
-                       'second; empty: alone'))  # fmt: skip
 
 
 class ProtectionNode(SafeLifecycleNode):
@@ -68,6 +50,7 @@ class ProtectionNode(SafeLifecycleNode):
         super().__init__('protection', **kwargs)
         self._role = declare_all(self)
         self._speaks = not self._role  # for the pack
+        self._systemd = Systemd(os.environ)
         self.guard: Guard | None = None
         self._pairing: Pairing | None = None
         self._time: Callable[[], float | None] = steady_now
@@ -97,6 +80,7 @@ class ProtectionNode(SafeLifecycleNode):
     def close(self) -> None:
         """Open the contactors, release everything, and finish telling it."""
         super().close()
+        self._systemd.close()
         self._keeping.close()
         self._outbox.close()
 
@@ -203,6 +187,7 @@ class ProtectionNode(SafeLifecycleNode):
             self._pairing.start(steady_now())
         if now is not None:  # or else it begins with the first /clock
             self.guard.activate(now)
+        self._systemd.tell('READY=1')
         self.get_logger().info('active: guarding, contactors open')
         self._publish()
 
@@ -277,6 +262,7 @@ class ProtectionNode(SafeLifecycleNode):
             self._pairing.tick(now, self._clients_of)
         self._desk.tick(now)
         guard.tick(now)
+        self._systemd.beat(steady_now())  # only here: a guard that fails or hangs is no live one
 
     def _work(self, call: Callable[[Guard, float], None]) -> None:
         """Let the guard work; a fault of its own opens everything instead of ending the node."""
@@ -342,6 +328,8 @@ class ProtectionNode(SafeLifecycleNode):
         )
 
     def _on_heartbeat(self) -> None:
+        if not self.is_active:
+            self._systemd.beat(steady_now())  # nothing to guard
         self._publish()
         self._publish_holder(periodic=True)
 

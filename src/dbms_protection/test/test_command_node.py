@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands over DDS: holders, the emergency stop, and what the event log keeps of them."""
 
+import socket
+
 import pytest
 from dbms_msgs.msg import Holder
 from dbms_msgs.srv import Command
@@ -86,3 +88,41 @@ def test_a_rule_that_is_none_stops_the_start(world_of, capfd):  # noqa: F811
     world.node.trigger_configure()
     assert world.node.state_label == 'unconfigured'
     assert 'holder_lapse is panic' in capfd.readouterr().err
+
+
+def test_a_guard_that_fails_is_not_alive_for_systemd(
+    world_of,  # noqa: F811
+    monkeypatch,
+    tmp_path,
+):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / 'notify'))
+        manager.setblocking(False)
+        monkeypatch.setenv('NOTIFY_SOCKET', str(tmp_path / 'notify'))
+        monkeypatch.setenv('WATCHDOG_USEC', '30000')
+        monkeypatch.delenv('WATCHDOG_PID', raising=False)
+        told = []
+
+        def hear():
+            try:
+                while True:
+                    told.append(manager.recv(64))
+            except BlockingIOError:
+                return told
+
+        world = world_of().activate()
+        assert b'READY=1' in hear()
+        count = len(told)
+        world.until(lambda: hear().count(b'WATCHDOG=1') > count + 5, 'it is alive')
+        cycles = []
+
+        def broken(now):
+            cycles.append(now)
+            raise KeyError('broken')
+
+        monkeypatch.setattr(world.node.guard, 'tick', broken)
+        world.until(lambda: cycles, 'a cycle that fails')
+        hear()
+        count = len(told)
+        world.until(lambda: len(cycles) > 10, 'more of them')
+        assert len(hear()) == count
