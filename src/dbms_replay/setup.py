@@ -20,6 +20,8 @@ setup(
     license='Apache-2.0',
     entry_points={
         'console_scripts': [
+            'feed = dbms_replay.feed_node:main',
+            'play = dbms_replay.play_node:main',
             'record = dbms_replay.record_cli:main',
             'replay = dbms_replay.replay_cli:main',
         ]

@@ -13,7 +13,7 @@ from .process import StepFailed, tail
 # Commands of dbms_bringup: they run in the environment, and print their own --help.
 SYSTEM_COMMANDS = (
     'up', 'status', 'check', 'connect', 'disconnect', 'reset', 'events', 'bench',
-    'scenario', 'estimate', 'identify', 'hub', 'record', 'replay', 'convert',
+    'scenario', 'estimate', 'identify', 'hub', 'record', 'replay', 'play', 'convert',
 )  # fmt: skip
 
 HELP = """\
@@ -33,6 +33,7 @@ Run
   events               faults, commands and contactor moves as protection has kept them
   record [DIR]         record a running system as a bag (MCAP); up --record DIR does it too
   replay BAG           a recording through estimation and protection, compared, repeatable
+  play BAG             say a recording again, with /clock; --nodes feeds the nodes of today
   convert FILE...      a bag of a CAN log or of a CSV file
   scenario [FILE...]   run scenarios on a simulated pack and judge what happens
   estimate             the SOC over a recording of one cell, with its uncertainty

@@ -56,6 +56,7 @@ COMMANDS: dict[str, Run] = {
     'identify': _module('dbms_estimation.identify_cli'),
     'record': _module('dbms_replay.record_cli'),
     'replay': _module('dbms_replay.replay_cli'),
+    'play': _module('dbms_bringup.play'),
     'convert': _module('dbms_replay.convert_cli'),
     'events': _module('dbms_protection.events_cli'),
     'hub': _module('dbms_sim.socketcand_server'),

@@ -27,6 +27,17 @@ def subscription_profile(offered: Sequence[QoSProfile]) -> QoSProfile:
     )
 
 
+def kept_for_late(text: str) -> bool:
+    """Tell whether a topic with these profiles keeps its last message for late joiners."""
+    try:
+        profiles = yaml.safe_load(text)
+        durability = profiles[0]['durability']
+    except (yaml.YAMLError, KeyError, IndexError, TypeError):
+        return False
+    # Numbers up to rosbag2 of Iron, words after it.
+    return durability in (int(DurabilityPolicy.TRANSIENT_LOCAL), 'transient_local')
+
+
 def _profile(one: QoSProfile) -> dict[str, Any]:
     return {
         'history': int(one.history),

@@ -84,7 +84,7 @@ class RecordNode(Node):
         try:
             if len(types) > 1:
                 raise LookupError(f'it has more than one type: {", ".join(types)}')
-            self._listen(name, _message_type(types[0]), offered)
+            self._listen(name, message_type(types[0]), offered)
         except LookupError as error:
             self._refused.add(name)
             self.get_logger().warning(f'{name} is not recorded: {error}')
@@ -135,7 +135,8 @@ class RecordNode(Node):
             self._recorder.tick(steady_now())
 
 
-def _message_type(name: str) -> Any:
+def message_type(name: str) -> Any:
+    """Return the class of a message type; LookupError if it is not installed."""
     package, kind, base = name.split('/')
     try:
         return getattr(importlib.import_module(f'{package}.{kind}'), base)

@@ -38,7 +38,7 @@ class Replay:
         """
         self.bag = bag
         self.outcome = Outcome(problems=bag.problems)
-        self._decoders = Decoders(bag.problems)
+        self.decoders = Decoders(bag.problems)
         self.namespace, told = self._look(namespace)
         self.pack = pack if isinstance(pack, Pack) else self._load(pack, told)
         name, digest = told
@@ -188,7 +188,7 @@ class Replay:
             self.outcome.problems['topics that the pack does not have'] += 1
             self.outcome.notes.append(f'{topic.name} ({topic.type}): pack has none')
             return None
-        decode = self._decoders.of(topic)
+        decode = self.decoders.of(topic)
         if decode is None:
             return None
         self._heard[name] = True
