@@ -24,6 +24,7 @@ from dbms_pack import Pack
 
 from .cdr import serialize
 from .decoding import CELLS, STRING
+from .gvret import is_gvret, read_gvret
 from .schemas import installed
 from .segment import Segment, Topic
 
@@ -104,8 +105,11 @@ def frames_of(files: Mapping[str, Path]) -> Iterator[tuple[str, can.Message]]:
 
 
 def _log(bus: str, path: Path) -> Iterator[tuple[str, can.Message]]:
+    if is_gvret(path):
+        yield from ((bus, message) for message in read_gvret(path))
+        return
     if path.suffix.lower() not in LOGS:
-        raise ConvertError(f'{path}: no CAN log; known are {", ".join(LOGS)}')
+        raise ConvertError(f'{path}: no CAN log; known are {", ".join(LOGS)} and CSV of GVRET')
     try:
         with can.LogReader(str(path)) as reader:
             for message in reader:

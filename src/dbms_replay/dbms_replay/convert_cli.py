@@ -13,6 +13,7 @@ from dbms_pack import Pack, PackError, load_pack, paths
 
 from .convert import LOGS, Converter, ConvertError, frames_of, play
 from .field_csv import FieldError, read_layout, rewrite
+from .gvret import GvretError, is_gvret
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     converter.feed(bus, message)
             finally:
                 refused = converter.close()
-    except (ConvertError, FieldError, PackError) as error:
+    except (ConvertError, FieldError, GvretError, PackError) as error:
         print(f'dbms convert: {error}', file=sys.stderr)
         return 2
     print(f'{value.output}: {converter.messages} messages of pack {pack.name}')
@@ -58,7 +59,7 @@ def _source(pack: Pack, inputs: list[str], speed: float) -> Iterable[tuple[str, 
         path = Path(inputs[0])
         if not path.exists():
             raise ConvertError(f'{path}: no such file')
-        if path.suffix.lower() not in LOGS:
+        if path.suffix.lower() not in LOGS and not is_gvret(path):
             return play(pack, path, speed)
         if len(pack.buses) > 1:
             raise ConvertError(
@@ -77,7 +78,7 @@ def _source(pack: Pack, inputs: list[str], speed: float) -> Iterable[tuple[str, 
 def _parser() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(
         prog='./dbms convert',
-        description='Make a bag of a CAN log (candump .log, .asc, .blf, .trc) or of a CSV file '
+        description='Make a bag of a CAN log (candump .log, .asc, .blf, .trc, CSV of GVRET) or of a CSV file '
         'with cell voltages, through the checks of the CAN driver.',
     )
     add = words.add_argument
