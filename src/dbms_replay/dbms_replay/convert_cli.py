@@ -78,8 +78,8 @@ def _source(pack: Pack, inputs: list[str], speed: float) -> Iterable[tuple[str, 
 def _parser() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(
         prog='./dbms convert',
-        description='Make a bag of a CAN log (candump .log, .asc, .blf, .trc, CSV of GVRET) or of a CSV file '
-        'with cell voltages, through the checks of the CAN driver.',
+        description='Make a bag of a CAN log (candump .log, .asc, .blf, .trc, CSV of GVRET) '
+        'or of a CSV file with cell voltages, through the checks of the CAN driver.',
     )
     add = words.add_argument
     add('inputs', nargs='+', metavar='[BUS=]FILE', help='a log per bus of the pack, or a CSV file')
