@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.report import write_json
+from dbms_estimation.ecm import CellTables
 from dbms_pack import CellModel, load_cell
 from dbms_sim.cell_physics import Cells
 
@@ -32,6 +33,10 @@ CYCLES = ('UDDS', 'LA92', 'Mixed', 'HPPC')  # pulses too: all there is at 40 and
 COLUMNS = ('Time [s]', 'Voltage [V]', 'Current [A]', 'Temperature [degC]', 'Capacity [Ah]')
 AIMED = ('UDDS', 'LA92')
 RESET = 0.5  # Ah that no row charges
+SLOW = 300.0  # s, of the low pass that leaves what misleads a filter
+LEFT_OUT = 600.0  # s, in which a filter settles
+LOWEST = 0.05  # SOC
+LONGEST = 10.0  # s that a row counts at most
 EMPTY = 0.1  # SOC below which an error is told apart
 AIMS = {25.0: 15.0, 0.0: 30.0, -10.0: 30.0}  # mV by degC, above EMPTY, for UDDS and LA92
 
@@ -56,6 +61,7 @@ class Fit:
     cycle: Cycle
     soc: FloatArray
     error: FloatArray  # V
+    slope: FloatArray  # V per unit of SOC, of the OCV
 
     @property
     def rms(self) -> float:
@@ -66,6 +72,24 @@ class Fit:
     def rms_above(self) -> float:
         """The same above EMPTY."""
         return 1e3 * float(np.sqrt(np.mean(self.error[self.soc >= EMPTY] ** 2)))
+
+    @property
+    def as_soc(self) -> float | None:
+        """Slow error as SOC in %, root mean square: what a filter that trusts the voltage is off.
+
+        Low-passed, over the slope of the OCV; the first LEFT_OUT s and below LOWEST are left out,
+        None if that is all.
+        """
+        steps = np.diff(self.cycle.time, prepend=self.cycle.time[0])
+        slow, last = np.empty(len(steps)), 0.0
+        for number, kept in enumerate(np.exp(-steps / SLOW)):
+            last = slow[number] = kept * last + (1.0 - kept) * self.error[number]
+        here = (self.cycle.time - self.cycle.time[0] > LEFT_OUT) & (self.soc > LOWEST)
+        if not here.any():
+            return None
+        weight = np.minimum(steps[here], LONGEST)
+        square = np.square(slow[here] / self.slope[here])
+        return 100.0 * float(np.sqrt(np.average(square, weights=weight)))
 
     @property
     def aim(self) -> float | None:
@@ -124,13 +148,15 @@ def fit(model: CellModel, cycle: Cycle) -> Fit:
         current[0] = cycle.current[number]
         cells.carry(cells.prepare(float(dt)), current)
         modelled[number] = cells.voltages[0]
-    return Fit(cycle, soc, modelled - cycle.voltage)
+    slope = CellTables(model).ocv(soc, cycle.temperature)[1]
+    return Fit(cycle, soc, modelled - cycle.voltage, slope)
 
 
 def show(fits: list[Fit], cell: str) -> None:
     """Print a table."""
     table = Table(title=f'Voltage of {cell} against measured drive cycles, mV')
-    for name in ('cycle', 'degC', 'RMS', f'RMS, SOC >= {EMPTY}', 'mean', 'worst', 'aim', ''):
+    columns = ('cycle', 'degC', 'RMS', f'RMS, SOC >= {EMPTY}', 'mean', 'worst', 'slow, % SOC')
+    for name in (*columns, 'aim', ''):
         table.add_column(name, justify='left' if name in ('cycle', '') else 'right')
     for one in fits:
         aim = one.aim
@@ -141,6 +167,7 @@ def show(fits: list[Fit], cell: str) -> None:
             f'{one.rms_above:.1f}',
             f'{1e3 * one.error.mean():+.1f}',
             f'{1e3 * np.abs(one.error).max():.0f}',
+            '' if one.as_soc is None else f'{one.as_soc:.2f}',
             '' if aim is None else f'{aim:g}',
             '' if aim is None else 'ok' if one.rms_above <= aim else 'missed',
         )
@@ -208,6 +235,7 @@ def numbers(one: Fit) -> dict:
         'rms_above_mV': one.rms_above,
         'mean_mV': 1e3 * float(one.error.mean()),
         'worst_mV': 1e3 * float(np.abs(one.error).max()),
+        'slow_error_soc_percent': one.as_soc,
         'aim_mV': one.aim,
     }
 

@@ -15,7 +15,7 @@ def write_cycle(path, offset=0.0):
     """Write what the model itself says of a drive, with every voltage off by `offset` V."""
     cells = Cells(load_cell('lg_hg2'), np.array([1.0]), [1])
     lines, charge = [HEADER], 0.0
-    for second in range(400):
+    for second in range(900):
         current = -3.0 if second % 40 > 10 else 0.5 * (second > 0)
         cells.carry(cells.prepare(float(second > 0)), np.array([current]))
         charge += current / 3600 if second else 0.0
@@ -41,6 +41,8 @@ def test_the_error_that_is_there_is_the_error_that_is_told(data, tmp_path, offse
     (cycle,) = json.loads(numbers.read_text())['cycles']
     assert cycle['mean_mV'] == pytest.approx(1e3 * offset, abs=1.0)
     assert cycle['rms_mV'] == pytest.approx(1e3 * offset, abs=1.0)
+    slope = 0.8  # V per unit of SOC, roughly, above 75 % SOC
+    assert cycle['slow_error_soc_percent'] == pytest.approx(100 * offset / slope, rel=0.4, abs=0.2)
     assert picture.stat().st_size > 1000
 
 
