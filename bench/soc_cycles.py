@@ -162,6 +162,7 @@ def perturbed(cycle: Cycle, cell: CellModel, seed: int) -> Cycle:
     record, capacity = cycle.record, cell.capacity
     count = len(cycle.truth)
     first = int(count * rng.uniform(0.0, 0.35))
+    first += int(np.argmax(np.isfinite(record.voltage[first:])))  # not where rows were put in
     missing, blank = np.arange(count) < first, np.zeros(count, dtype=bool)
     for which in (missing, missing, missing, blank, blank):
         gap = rng.integers(first + 10, max(count - 40, first + 11))

@@ -14,12 +14,12 @@ class FilterOptions:
 
     voltage_noise: float = 0.002  # V, white noise of one reading
     model_error: float = 0.010  # V, error of the model, where the cell file does not tell
-    offset_share: float = 0.5  # how much of it is an error of the OCV at one SOC
-    offset_soc: float = 0.3  # change of SOC after which that error is another one
+    offset_share: float = 0.6  # how much of it is an error of the OCV at one SOC
+    offset_soc: float = 0.1  # change of SOC after which that error is another one
     offset_time: float = 1e6  # s, the same without any change of SOC
     hysteresis_error: float = 0.2  # of half the gap between the OCVs of both directions
     drift_time: float = 900.0  # s, over which back and forth cancel out
-    resistance_error: float = 0.15  # relative, of all resistances together
+    resistance_error: float = 0.1  # relative, of all resistances together
     blind_resistance_error: float = 1.5  # the same where no temperature is measured
     resistance_soc: float = 0.3  # change of SOC after which that error is another one
     resistance_time: float = 1e5  # s, the same without any change of SOC
