@@ -41,7 +41,7 @@ class Kind:
 
 _A123 = r'_([NP])(\d+)_'
 KINDS = (
-    Kind('lg_hg2', 'lg_hg2/*/*_Mixed?_processed.csv.gz', 'Mixed'),
+    Kind('lg_hg2', 'lg_hg2/*/*_Mixed?_processed.csv.gz', 'Mixed', trained=True),
     Kind('lg_hg2', 'lg_hg2/*/*_UDDS_processed.csv.gz', 'UDDS', trained=True),
     Kind('lg_hg2', 'lg_hg2/*/*_LA92_processed.csv.gz', 'LA92', trained=True),
     Kind('lg_hg2', 'lg_hg2/40degC/*_HPPC_processed.csv.gz', 'HPPC', trained=True),
