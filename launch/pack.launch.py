@@ -11,7 +11,7 @@ from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
 from dbms_bringup.graph import HUB_HOST, Options, graph, programs
-from dbms_bringup.launching import TRANSITIONS, middleware, node_actions, program_action
+from dbms_bringup.launching import TRANSITIONS, keep_local, node_actions, program_action
 from dbms_bringup.ports import free_port
 from dbms_pack import load_pack
 
@@ -114,4 +114,4 @@ def start(context: LaunchContext) -> list[Action]:
 
 def generate_launch_description() -> LaunchDescription:
     """Describe the launch."""
-    return LaunchDescription([*middleware(), *ARGUMENTS, OpaqueFunction(function=start)])
+    return LaunchDescription([*keep_local(), *ARGUMENTS, OpaqueFunction(function=start)])

@@ -13,7 +13,7 @@ from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
-from dbms_bringup.launching import middleware, node_actions
+from dbms_bringup.launching import keep_local, node_actions
 from dbms_bringup.replaying import PlayOptions, replay_graph
 from dbms_replay.bags import Bag
 from dbms_replay.replay import Replay
@@ -71,4 +71,4 @@ def start(context: LaunchContext) -> list[Action]:
 
 def generate_launch_description() -> LaunchDescription:
     """Describe the launch."""
-    return LaunchDescription([*middleware(), *ARGUMENTS, OpaqueFunction(function=start)])
+    return LaunchDescription([*keep_local(), *ARGUMENTS, OpaqueFunction(function=start)])

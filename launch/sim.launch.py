@@ -11,7 +11,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 
 from dbms_bringup.graph import HUB_HOST, HUB_PORT, Options, programs, simulators
-from dbms_bringup.launching import middleware, node_actions, program_action
+from dbms_bringup.launching import keep_local, node_actions, program_action
 from dbms_pack import load_pack
 
 ARGUMENTS = [
@@ -73,4 +73,4 @@ def start(context: LaunchContext) -> list[Action]:
 
 def generate_launch_description() -> LaunchDescription:
     """Describe the launch."""
-    return LaunchDescription([*middleware(), *ARGUMENTS, OpaqueFunction(function=start)])
+    return LaunchDescription([*keep_local(), *ARGUMENTS, OpaqueFunction(function=start)])

@@ -79,13 +79,6 @@ def test_nodes_stay_on_this_machine_unless_the_user_says_otherwise(layout):
     assert 'ROS_AUTOMATIC_DISCOVERY_RANGE' not in humble
 
 
-def test_processes_share_no_memory_unless_the_user_says_otherwise(layout):
-    name = 'FASTDDS_BUILTIN_TRANSPORTS'
-    assert compose(layout, WHEELS, {})[name] == 'UDPv4'
-    assert compose(layout, WHEELS, {name: 'DEFAULT'})[name] == 'DEFAULT'
-    assert name not in compose(layout, WHEELS, {'FASTDDS_DEFAULT_PROFILES_FILE': 'mine.xml'})
-
-
 def test_composing_twice_changes_nothing(layout):
     once = compose(layout, WHEELS, SOURCED, colour=False)
     assert compose(layout, WHEELS, once, colour=False) == once

@@ -33,7 +33,6 @@ from launch.launch_description_sources import (  # noqa: E402
 from launch_ros.actions import LifecycleNode, Node  # noqa: E402
 
 from dbms_bringup.graph import Options, graph  # noqa: E402
-from dbms_bringup.launching import TRANSPORTS  # noqa: E402
 from dbms_pack import load_pack  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,18 +139,14 @@ def test_pack_takes_what_users_of_launch_files_expect():
     assert expected <= arguments_of(described('pack.launch.py'))
 
 
-def test_the_middleware_is_told_what_the_user_did_not(monkeypatch):
-    for name in ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'ROS_LOCALHOST_ONLY', *TRANSPORTS):
+def test_discovery_stays_on_this_machine_unless_the_user_chose(monkeypatch):
+    for name in ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'ROS_LOCALHOST_ONLY'):
         monkeypatch.delenv(name, raising=False)
-    assert len(settings('pack.launch.py')) == 2
+    first = described('pack.launch.py').entities[0]
+    assert isinstance(first, SetEnvironmentVariable)
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'SUBNET')
-    assert len(settings('pack.launch.py')) == 1
-    monkeypatch.setenv('FASTDDS_BUILTIN_TRANSPORTS', 'DEFAULT')
-    assert not settings('pack.launch.py')
-
-
-def settings(name: str) -> list[SetEnvironmentVariable]:
-    return [one for one in described(name).entities if isinstance(one, SetEnvironmentVariable)]
+    entities = described('pack.launch.py').entities
+    assert not any(isinstance(one, SetEnvironmentVariable) for one in entities)
 
 
 class Launched:

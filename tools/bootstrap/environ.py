@@ -18,7 +18,6 @@ EXPORTED = (
     'CMAKE_PREFIX_PATH',
     'COLCON_PREFIX_PATH',
     'DBMS_ROOT',
-    'FASTDDS_BUILTIN_TRANSPORTS',
     OWN_MARK,
     'LD_LIBRARY_PATH',
     'PATH',
@@ -33,8 +32,6 @@ EXPORTED = (
     'VIRTUAL_ENV',
     '_ROS_WHEELS_BOOTSTRAP_COMPLETE',
 )
-
-_OLD_PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE'  # name of the same before Fast DDS 2.14
 
 
 def site_packages(prefix: Path) -> Path:
@@ -73,7 +70,6 @@ def compose(
     result['PYTHONUNBUFFERED'] = '1'
     result.pop('PYTHONHOME', None)
     _keep_local(result, ros)
-    _keep_apart(result)
     if 'RCUTILS_COLORIZED_OUTPUT' not in environ:
         if colour is None:
             colour = sys.stderr.isatty() and not environ.get('NO_COLOR')
@@ -89,17 +85,6 @@ def _keep_local(result: dict[str, str], ros: Ros) -> None:
         result['ROS_LOCALHOST_ONLY'] = '1'
     else:
         result['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-
-
-def _keep_apart(result: dict[str, str]) -> None:
-    """Let processes share no memory: what a killed one leaves there can silence its successor.
-
-    Fast DDS finds the ports of dead processes in /dev/shm and waits for them, or writes into
-    them: https://github.com/eProsima/Fast-DDS/issues/5053. Whoever has a profile of their own
-    keeps it; other middlewares, and Fast DDS before 2.11 (Humble), do not read this.
-    """
-    if not any(name in result for name in ('FASTDDS_DEFAULT_PROFILES_FILE', _OLD_PROFILES)):
-        result.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')
 
 
 def _forget(result: dict[str, str], layout: Layout) -> None:

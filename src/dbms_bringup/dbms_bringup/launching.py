@@ -33,37 +33,16 @@ from lifecycle_msgs.msg import Transition
 from .graph import NodeSpec, ProgramSpec
 
 TRANSITIONS = ('auto', 'launch', 'manual')
-TRANSPORTS = (  # where users of Fast DDS say by what processes talk
-    'FASTDDS_BUILTIN_TRANSPORTS',
-    'FASTDDS_DEFAULT_PROFILES_FILE',
-    'FASTRTPS_DEFAULT_PROFILES_FILE',
-)
 RETRY = 3.0  # s, until a request that was not followed is made again
 
 
-def middleware() -> list[Action]:
-    """Return what the middleware of a battery has to be told, unless the user told it already."""
-    return [*_keep_local(), *_keep_apart()]
-
-
-def _keep_local() -> list[Action]:
+def keep_local() -> list[Action]:
     """Keep a battery's commands off the network unless the user has chosen otherwise."""
     if 'ROS_AUTOMATIC_DISCOVERY_RANGE' in os.environ or 'ROS_LOCALHOST_ONLY' in os.environ:
         return []
     if os.environ.get('ROS_DISTRO') == 'humble':  # it knows only the older setting
         return [SetEnvironmentVariable('ROS_LOCALHOST_ONLY', '1')]
     return [SetEnvironmentVariable('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')]
-
-
-def _keep_apart() -> list[Action]:
-    """Let processes share no memory: what a killed one leaves there can silence its successor.
-
-    See https://github.com/eProsima/Fast-DDS/issues/5053. Whoever has chosen keeps it; Fast DDS of
-    Humble does not read this, and needs a profile that says the same.
-    """
-    if any(name in os.environ for name in TRANSPORTS):
-        return []
-    return [SetEnvironmentVariable(TRANSPORTS[0], 'UDPv4')]
 
 
 def program_action(program: ProgramSpec, *, respawn: bool, respawn_delay: float) -> list[Action]:
