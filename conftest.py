@@ -12,7 +12,7 @@ SPARE = 4  # participants of DDS that may wait for the garbage collector
 
 
 def participants() -> int:
-    """Return how many participants of Fast DDS this process has: each has one thread `dds.ev.N`."""
+    """Return how many participants of Fast DDS there are: each has a thread `dds.ev.N`."""
     count = 0
     for task in Path('/proc/self/task').iterdir():
         try:
