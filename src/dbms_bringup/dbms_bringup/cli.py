@@ -4,7 +4,6 @@
 import difflib
 import importlib
 import os
-import runpy
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,8 +43,8 @@ def bench(arguments: Sequence[str]) -> int:
         return 0 if arguments and arguments[0] in ('-h', '--help') else 2
     sys.path.insert(0, str(root))
     sys.argv[:] = [f'./dbms bench {arguments[0]}', *arguments[1:]]
-    runpy.run_module(f'bench.{found[arguments[0]]}', run_name='__main__', alter_sys=False)
-    return 0
+    # Imported, not run as __main__: a process of a pool must find its functions again by name.
+    return int(importlib.import_module(f'bench.{found[arguments[0]]}').main() or 0)
 
 
 COMMANDS: dict[str, Run] = {
