@@ -12,13 +12,16 @@ import tty
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dbms_replay.bags import Bag
 from dbms_replay.record_cli import seconds
 from dbms_replay.replay import Replay
 
 from .replaying import PlayOptions, player, replay_graph
+
+if TYPE_CHECKING:
+    from dbms_node.runtime import Stop
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,13 +57,11 @@ def _play(value: argparse.Namespace) -> int:
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 
-    from dbms_node.runtime import make_executor, run_nodes
+    from dbms_node.runtime import Stop, make_executor, run_nodes
 
     from .one_process import make_nodes
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop(signal.SIGINT, signal.SIGTERM)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
         nodes = make_nodes(specs, namespace)
@@ -75,7 +76,7 @@ def _play(value: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _keys(play: Any, stop: threading.Event) -> Iterator[None]:
+def _keys(play: Any, stop: 'Stop') -> Iterator[None]:
     """Let the space bar hold and go on, where there is a terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         yield
@@ -93,7 +94,7 @@ def _keys(play: Any, stop: threading.Event) -> Iterator[None]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def _listen(play: Any, stop: threading.Event) -> None:
+def _listen(play: Any, stop: 'Stop') -> None:
     while not stop.is_set():
         if select.select([sys.stdin], [], [], 0.2)[0] and sys.stdin.read(1) == ' ':
             play.playback.paused = not play.playback.paused

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from dbms_node.clocks import steady_now
-from dbms_node.runtime import make_executor
+from dbms_node.runtime import Stop, make_executor
 
 from . import picture
 from .document import document
@@ -40,9 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.svg and not options.once:
         parser.error('--svg writes one picture: it goes with --once')
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop(signal.SIGINT, signal.SIGTERM)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = StatusNode(namespace=options.namespace)
     executor = make_executor()
@@ -103,7 +100,7 @@ def _namespace(text: str) -> str:
 
 
 def _find(
-    node: StatusNode, executor: Executor, options: argparse.Namespace, stop: threading.Event
+    node: StatusNode, executor: Executor, options: argparse.Namespace, stop: Stop
 ) -> bool:
     """Listen until everything that is there was heard; tell if anything was."""
     begin = steady_now()
@@ -164,7 +161,7 @@ def _console() -> Console:
 
 
 def _follow(
-    node: StatusNode, executor: Executor, options: argparse.Namespace, stop: threading.Event
+    node: StatusNode, executor: Executor, options: argparse.Namespace, stop: Stop
 ) -> None:
     """Show it again and again."""
     console = _console()
@@ -202,7 +199,7 @@ def _print_line(node: StatusNode) -> None:
 def _repeat(
     executor: Executor,
     period: float,
-    stop: threading.Event,
+    stop: Stop,
     act: Callable[[], None],
     at_once: Callable[[], bool] = lambda: False,
 ) -> None:

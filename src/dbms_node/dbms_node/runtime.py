@@ -21,6 +21,28 @@ except ImportError:  # before Jazzy 7.1.4
 SWITCH_INTERVAL = 0.0005
 
 
+class Stop:
+    """Asks a run to end; may be set by signal handlers, by other threads and by callbacks.
+
+    No threading.Event: its set() takes a lock, and a second signal that came inside the handler of
+    the first would wait for that lock without end.
+    """
+
+    def __init__(self, *signals: int) -> None:
+        """Begin; `signals` set it from now on. Only the main thread may name any."""
+        self._is_set = False
+        for number in signals:
+            signal.signal(number, lambda *_: self.set())
+
+    def set(self) -> None:
+        """Ask for the end."""
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        """Tell whether the end was asked for."""
+        return self._is_set
+
+
 def make_executor(context: rclpy.Context | None = None) -> Executor:
     """Return the cheapest executor that this ROS 2 has."""
     if EventsExecutor is not None:
@@ -28,7 +50,7 @@ def make_executor(context: rclpy.Context | None = None) -> Executor:
     return SingleThreadedExecutor(context=context)
 
 
-def spin(executor: Executor, stop: threading.Event) -> None:
+def spin(executor: Executor, stop: Stop | threading.Event) -> None:
     """Run `executor` until `stop` is set or its context ends.
 
     A loop over spin_once, because spin() of the EventsExecutor of rclpy 7.1.6 busy-loops.
@@ -47,7 +69,9 @@ def settle_memory() -> None:
     gc.freeze()
 
 
-def run_nodes(nodes: Iterable[Node], executor: Executor, stop: threading.Event) -> None:
+def run_nodes(
+    nodes: Iterable[Node], executor: Executor, stop: Stop | threading.Event
+) -> None:
     """Spin `nodes` and close every one of them however it ends.
 
     A node with a method `close()` is closed by it, before it is destroyed: contactors are opened
@@ -79,9 +103,7 @@ def close_node(node: Node) -> None:
 def run_node(factory: Callable[[], Node], args: list[str] | None = None) -> int:
     """Initialise ROS, run one node until SIGINT or SIGTERM, and return the exit code."""
     sys.setswitchinterval(SWITCH_INTERVAL)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop(signal.SIGINT, signal.SIGTERM)
     # rclpy's own handlers would end the context first, and closing could send no last word.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:

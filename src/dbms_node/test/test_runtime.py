@@ -35,6 +35,24 @@ sys.exit(run_node(Talker))
 """
 
 
+NESTED = """
+import os, signal, sys
+from dbms_node.runtime import Stop
+
+def again(frame, event, argument):
+    # Wherever in its handler the first signal is, the next one comes.
+    if left and event in ('call', 'return'):
+        os.kill(os.getpid(), left.pop())
+
+stop = Stop(signal.SIGINT, signal.SIGTERM)
+left = [signal.SIGINT, signal.SIGTERM] * 5
+sys.setprofile(again)
+os.kill(os.getpid(), signal.SIGINT)
+sys.setprofile(None)
+print(stop.is_set(), len(left) < 9)
+"""
+
+
 @pytest.fixture
 def context():
     rclpy.init()
@@ -91,6 +109,13 @@ def test_a_signal_ends_a_node_with_its_last_word(number):
         process.kill()
     assert output == 'closed\n'
     assert process.returncode == 0
+
+
+def test_signals_that_come_inside_the_handlers_of_others_block_nothing():
+    result = subprocess.run(
+        [sys.executable, '-c', NESTED], capture_output=True, text=True, timeout=20
+    )
+    assert result.stdout == 'True True\n', result.stderr
 
 
 def test_a_refused_configuration_is_one_line_and_not_a_traceback():

@@ -2,7 +2,6 @@
 """Node `play`: a bag on its topics, with /clock, at any rate."""
 
 import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from rosgraph_msgs.msg import Clock
 from dbms_node import qos
 from dbms_node.clocks import steady_now, steady_timer
 from dbms_node.parameters import declare
-from dbms_node.runtime import make_executor, run_nodes
+from dbms_node.runtime import Stop, make_executor, run_nodes
 from dbms_pack import PackError
 
 from .bags import Bag, BagError, BagTopic
@@ -144,9 +143,7 @@ class PlayNode(Node):
 
 def run(factory: Callable[..., Node], args: list[str] | None = None) -> int:
     """Run a node that ends with its bag; 0: played to its end or interrupted, 1: it cannot be."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop(signal.SIGINT, signal.SIGTERM)
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         run_nodes([factory(ended=stop.set)], make_executor(), stop)

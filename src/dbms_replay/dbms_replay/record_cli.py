@@ -58,14 +58,12 @@ def _record(
     from rclpy.signals import SignalHandlerOptions
 
     from dbms_node.clocks import steady_now
-    from dbms_node.runtime import make_executor, run_nodes
+    from dbms_node.runtime import Stop, make_executor, run_nodes
 
     from .battery_topics import battery_topics
     from .record_node import RecordNode
 
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Stop(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
         place = namespaces[0] if namespaces else 'battery'
