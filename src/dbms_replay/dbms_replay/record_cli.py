@@ -26,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     value = _parser().parse_args(argv)
     if value.recover:
         return _recover(value.directory)
+    if value.qos:
+        return _tell_qos(value)
     directory = value.directory or Path(time.strftime('dbms_%Y-%m-%d_%H-%M-%S'))
     bounds = Bounds(
         value.max_size, value.max_time, value.file_size, value.file_time, value.before, value.after
@@ -101,6 +103,18 @@ def _recover(directory: Path | None) -> int:
     return 0
 
 
+def _tell_qos(value: argparse.Namespace) -> int:
+    from .battery_topics import overrides
+
+    try:
+        pack = load_pack(value.pack or '')
+    except PackError as error:
+        print(f'dbms record: --qos needs --pack: {error}', file=sys.stderr)
+        return 2
+    print(overrides(pack, (value.namespace or ['battery'])[0]), end='')
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(
         prog='./dbms record',
@@ -122,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         '--time-scale', type=float, default=1.0, help='battery seconds per second, of a simulation'
     )
+    add('--qos', action='store_true', help='only print QoS overrides for `ros2 bag` (--pack)')
     add('--recover', action='store_true', help='repair DIR after its recorder was killed')
     return words
 
