@@ -4,7 +4,10 @@
 For example:
     ros2 launch dbms_bringup pack.launch.py pack:=robot_13s simulate:=true
     ros2 launch dbms_bringup pack.launch.py pack:=/etc/battery.yaml namespace:=aft_battery
+    ros2 launch dbms_bringup pack.launch.py record:=/var/bags
 """
+
+from pathlib import Path
 
 from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
@@ -13,6 +16,7 @@ from launch.substitutions import LaunchConfiguration
 from dbms_bringup.graph import HUB_HOST, Options, graph, programs
 from dbms_bringup.launching import TRANSITIONS, keep_local, node_actions, program_action
 from dbms_bringup.ports import free_port
+from dbms_bringup.recording import bag_within, recorder
 from dbms_pack import load_pack
 
 BOOLEAN = ['true', 'false']
@@ -43,6 +47,9 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument(
         'standby', default_value='false', choices=BOOLEAN, description='a second guard stands by'
+    ),
+    DeclareLaunchArgument(
+        'record', default_value='', description='folder in which each start makes a bag of its own'
     ),
     DeclareLaunchArgument('play', default_value='', description='recording (CSV) to simulate'),
     DeclareLaunchArgument('load', default_value='rest', description='load profile to simulate'),
@@ -98,6 +105,11 @@ def start(context: LaunchContext) -> list[Action]:
     delay = float(value['respawn_delay'])
     where = f'a CAN hub on port {chosen.bus_port}' if chosen.bus_port else 'the buses of the pack'
     actions: list[Action] = [LogInfo(msg=f'pack {pack.name} in /{value["namespace"]} on {where}')]
+    if value['record']:
+        bag = bag_within(Path(value['record']).expanduser())
+        program = recorder(pack, value['namespace'], bag, chosen.time_scale)
+        # Not started again, and nothing ends with it: a battery does not need its recorder.
+        actions += program_action(program, respawn=False, respawn_delay=0.0, essential=False)
     for program in programs(chosen):
         actions += program_action(program, respawn=respawn, respawn_delay=delay)
     for spec in graph(pack, chosen):

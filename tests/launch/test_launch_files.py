@@ -34,6 +34,7 @@ from launch_ros.actions import LifecycleNode, Node  # noqa: E402
 
 from dbms_bringup.graph import Options, graph  # noqa: E402
 from dbms_pack import load_pack  # noqa: E402
+from dbms_replay.bags import Bag  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / 'launch'
@@ -119,6 +120,35 @@ def test_replay_has_no_driver_and_runs_on_the_time_of_the_bag():
     assert len(processes_of(actions)) == 3
 
 
+def test_a_recorder_runs_beside_the_graph_where_it_is_asked_for(tmp_path):
+    assert len(processes_of(actions_of('pack.launch.py', record=str(tmp_path)))) == 4
+    words = ['simulate:=true', f'record:={tmp_path}', 'namespace:=launched_recorded']
+    with launched('pack.launch.py', *words) as run:
+        pid = int(run.wait(r'\[record-\d+\]: process started with pid \[(\d+)\]')[1])
+        end = time.monotonic() + DEADLINE
+        while '/launched_recorded/protection/state' not in recorded(tmp_path):
+            assert time.monotonic() < end and run.process.poll() is None
+            time.sleep(0.1)
+        os.kill(pid, signal.SIGTERM)
+        run.wait(r'\d+ messages of \d+ topics')
+        run.wait('record has ended')
+        assert run.process.poll() is None  # the battery goes on
+    (bag,) = tmp_path.iterdir()
+    recording = Bag(bag)
+    assert len(list(recording.messages())) > 10 and not recording.problems
+
+
+def recorded(folder: Path) -> set[str]:
+    """Return the topics in the bags of a folder, also while they are written."""
+    return {
+        topic.name
+        for bag in folder.iterdir()
+        if list(bag.glob('*.mcap'))
+        for topic, _, _ in Bag(bag).messages()
+        if topic is not None
+    }
+
+
 def test_a_bag_is_replayed_to_its_end_and_ends_all():
     with launched('replay.launch.py', f'bag:={GOLDEN}', 'namespace:=launched_replay') as run:
         run.wait('protection.*replayed time begins: guarding begins anew')
@@ -135,7 +165,15 @@ def test_every_argument_is_declared_and_has_a_default(name):
 
 
 def test_pack_takes_what_users_of_launch_files_expect():
-    expected = {'use_sim_time', 'respawn', 'simulate', 'play', 'time_scale', 'transitions'}
+    expected = {
+        'use_sim_time',
+        'respawn',
+        'simulate',
+        'play',
+        'time_scale',
+        'transitions',
+        'record',
+    }
     assert expected <= arguments_of(described('pack.launch.py'))
 
 

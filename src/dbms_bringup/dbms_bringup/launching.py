@@ -45,7 +45,9 @@ def keep_local() -> list[Action]:
     return [SetEnvironmentVariable('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')]
 
 
-def program_action(program: ProgramSpec, *, respawn: bool, respawn_delay: float) -> list[Action]:
+def program_action(
+    program: ProgramSpec, *, respawn: bool, respawn_delay: float, essential: bool = True
+) -> list[Action]:
     """Return the actions that run a program of the graph that is no node."""
     # No Node: that would add --ros-args, which the program does not know.
     executable = ExecutableInPackage(program.executable, program.package)
@@ -56,7 +58,7 @@ def program_action(program: ProgramSpec, *, respawn: bool, respawn_delay: float)
         respawn=respawn,
         respawn_delay=respawn_delay,
     )
-    return [*_on_exit(process, program.name, not respawn), process]
+    return [*_on_exit(process, program.name, essential and not respawn), process]
 
 
 def node_actions(

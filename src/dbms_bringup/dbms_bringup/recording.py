@@ -5,12 +5,30 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 
+from dbms_pack import Pack
+
+from .graph import ProgramSpec
 from .plan import Plan
 
 ENDING = 10.0  # s, for the recorder to write what it has
+
+
+def recorder(pack: Pack, namespace: str, directory: Path, time_scale: float) -> ProgramSpec:
+    """Return the program that records a pack; `directory` is that of the bag."""
+    arguments = (
+        str(directory), '--namespace', namespace, '--pack', str(pack.path.absolute()),
+        '--time-scale', f'{time_scale:g}',
+    )  # fmt: skip
+    return ProgramSpec('dbms_replay', 'record', 'dbms_replay.record_cli', arguments)
+
+
+def bag_within(directory: Path) -> Path:
+    """Return where the bag of this start goes: each start makes one of its own."""
+    return directory.absolute() / time.strftime('dbms_%Y-%m-%d_%H-%M-%S')
 
 
 class Recording:
@@ -25,11 +43,8 @@ class Recording:
         plan = self._plan
         if plan.record is None:
             return self
-        command = [
-            sys.executable, '-m', 'dbms_replay.record_cli', str(plan.record),
-            '--namespace', plan.namespace, '--pack', str(plan.pack.path),
-            '--time-scale', f'{plan.options.time_scale:g}',
-        ]  # fmt: skip
+        spec = recorder(plan.pack, plan.namespace, plan.record, plan.options.time_scale)
+        command = [sys.executable, '-m', spec.module, *spec.arguments]
         self._log.mkdir(parents=True, exist_ok=True)
         with (self._log / 'record.log').open('wb') as log:
             # In a session of its own: Ctrl-C ends the graph first, and its end is recorded too.
