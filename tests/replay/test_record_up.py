@@ -8,6 +8,7 @@ import sys
 import pytest
 from rosbags.highlevel import AnyReader
 
+from dbms_pack import load_pack
 from dbms_replay.bags import Bag
 from dbms_replay.replay import Replay
 
@@ -50,7 +51,10 @@ def test_every_topic_of_the_battery_is_recorded(bag):
 
 def test_the_recording_replays_without_being_told_the_pack(bag):
     recording = Bag(bag)
-    outcome = Replay(recording).run()
+    replay = Replay(recording)
+    assert replay.pack.path != load_pack('robot_13s').path  # it carries its own
+    outcome = replay.run()
+    assert not any('pack' in note for note in outcome.notes), outcome.notes
     assert outcome.messages.total() > 20
     assert recording.problems.total() - recording.problems['currents not measured'] == 0
 

@@ -69,6 +69,16 @@ class BagWriter:
         published = log_time if publish_time is None else publish_time
         self.segment.write(number, log_time, published, data)
 
+    def tell(self, custom: Mapping[str, str]) -> None:
+        """Say more of the bag in its metadata."""
+        self._custom |= custom
+        self._tell()
+
+    @property
+    def custom(self) -> Mapping[str, str]:
+        """What the metadata says of the bag in words of its writer."""
+        return self._custom
+
     def flush(self) -> None:
         """Hand everything written so far to the operating system."""
         self.segment.flush()

@@ -22,6 +22,7 @@ from dbms_drivers.statistics import BusStatistics, Statistics
 from dbms_drivers.strings import StringTracker
 from dbms_pack import Pack
 
+from .carried import carried
 from .cdr import serialize
 from .decoding import CELLS, STRING
 from .gvret import is_gvret, read_gvret
@@ -43,7 +44,7 @@ class Converter:
 
     def __init__(self, pack: Pack, target: Path, time_scale: float = 1.0) -> None:
         target.unlink(missing_ok=True)
-        custom = {'dbms_pack': pack.name, 'dbms_time_scale': f'{time_scale:g}'}
+        custom = {**carried(pack), 'dbms_time_scale': f'{time_scale:g}'}
         self._segment = Segment(target, custom=custom)
         self._assemblers = [ModuleAssembler(module) for module in pack.modules]
         self._trackers = [StringTracker(string) for string in pack.strings]

@@ -15,6 +15,7 @@ from dbms_pack import Pack, PackError, load_pack
 
 from .bag_writer import BagWriter
 from .bags import BagError, recover
+from .carried import carried
 from .recorder import Bounds, Recorder
 
 _UNITS = {'': 1, 'k': 1024, 'm': 1024**2, 'g': 1024**3}
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         pack = load_pack(value.pack) if value.pack else None
         if pack is not None:
-            custom['dbms_pack'] = pack.name
+            custom |= carried(pack)
         writer = BagWriter(directory, custom)
     except PackError as error:
         print(f'dbms record: {error}', file=sys.stderr)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from dbms_msgs.msg import Fault, Faults
+from dbms_msgs.msg import Fault, Faults, ProtectionState
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
@@ -15,6 +15,9 @@ from rclpy.subscription import Subscription
 
 from dbms_node.clocks import steady_now, steady_timer
 
+from dbms_pack import PackError, load_pack
+
+from .carried import FILES, carried
 from .qos_text import qos_text, subscription_profile
 from .recorder import Recorder
 from .schemas import installed
@@ -42,6 +45,7 @@ class RecordNode(Node):
         self._topics: dict[str, Subscription] = {}
         self._refused: set[str] = set()
         self._standing: dict[str, set[tuple[Any, ...]]] = {}  # MSL faults per topic
+        self._pack_told = False
         self.messages = 0
         for name, (kind, profile) in (expected or {}).items():
             self._listen(name, kind, [profile])
@@ -94,7 +98,7 @@ class RecordNode(Node):
         package, group = kind.__module__.split('.')[:2]
         schema = installed(f'{package}/{group}/{kind.__name__}')
         number = self._recorder.writer.add_topic(Topic(name, schema, qos_text(offered[:1])))
-        told = self._on_faults if kind is Faults else None
+        told = {Faults: self._on_faults, ProtectionState: self._on_state}.get(kind)
         self._topics[name] = self.create_subscription(
             kind,
             name,
@@ -129,6 +133,26 @@ class RecordNode(Node):
         if standing - self._standing.get(name, set()) and self._recorder is not None:
             self._recorder.fault(arrived)
         self._standing[name] = standing
+
+    def _on_state(self, name: str, data: bytes, arrived: int) -> None:
+        """Let the bag carry the pack that protection says it guards, if its file is here."""
+        if self._recorder is None or self._pack_told:
+            return
+        told = deserialize_message(data, ProtectionState)
+        writer, self._pack_told = self._recorder.writer, bool(told.pack)
+        if not told.pack or FILES['pack'] in writer.custom:
+            return
+        try:
+            pack = load_pack(told.pack)
+        except PackError:
+            pack = None
+        if pack is not None and pack.digest.startswith(told.pack_digest):
+            writer.tell(carried(pack))
+        else:
+            self.get_logger().warning(
+                f'the file of pack {told.pack} ({told.pack_digest}) is not here: the recording '
+                'goes without it; --pack names it'
+            )
 
     def _tick(self) -> None:
         if self._recorder is not None:

@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dbms_pack import Pack, load_pack
+from dbms_pack import Pack, PackError, load_pack
 
 from .bags import Bag, BagError, BagTopic
+from .carried import DIGEST, NAME, restored
 from .decoding import CELLS, STRING, Decoder, Decoders, Measurement, Refused, Scan
 from .outcome import Outcome
 from .session import Session
@@ -34,7 +35,8 @@ class Replay:
     ) -> None:
         """Find out what is in the bag; BagError if that is not clear.
 
-        Without `pack` it is the pack whose name the recorded protection told.
+        Without `pack` it is the one that the recording carries, else the one here of the name
+        that the recorded protection told.
         """
         self.bag = bag
         self.outcome = Outcome(problems=bag.problems)
@@ -43,6 +45,7 @@ class Replay:
         self.pack = pack if isinstance(pack, Pack) else self._load(pack, told)
         name, digest = told
         self.states_recorded = bool(name)
+        name, digest = name or bag.custom.get(NAME, ''), digest or bag.custom.get(DIGEST, '')[:12]
         if name and digest and digest != self.pack.digest[:12]:
             self.outcome.notes.append(
                 f'recorded with pack {name} ({digest}), replayed with {self.pack.name} '
@@ -163,10 +166,27 @@ class Replay:
         return next(iter(found.items()))
 
     def _load(self, pack: str | Path | None, told: tuple[str, str]) -> Pack:
-        name = pack or told[0] or self.bag.custom.get('dbms_pack', '')
+        if pack is None and told[0] in ('', self.bag.custom.get(NAME)):
+            own = restored(self.bag.custom)
+            if own is not None:
+                self._compare(own)
+                return own
+        name = pack or told[0] or self.bag.custom.get(NAME, '')
         if not name:
             raise BagError(f'{self.bag.path}: it does not say of which pack; name it by --pack')
         return load_pack(name)
+
+    def _compare(self, own: Pack) -> None:
+        """Say it if the pack of today is another one than that which the recording carries."""
+        try:
+            here = load_pack(own.name)
+        except PackError:
+            return
+        if here.digest != own.digest:
+            self.outcome.notes.append(
+                f'replayed with the pack file in the recording; {own.name} here is another one: '
+                f'--pack {own.name} takes that'
+            )
 
     def _destinations(self) -> dict[str, tuple[str, int]]:
         """Return what is expected of the pack: the end of a topic's name, type and index."""

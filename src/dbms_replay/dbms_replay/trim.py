@@ -4,6 +4,7 @@
 from pathlib import Path
 
 from .bags import Bag, BagTopic
+from .carried import without
 from .replay import USED
 from .schemas import Schema
 from .segment import Segment, Topic
@@ -12,10 +13,11 @@ from .segment import Segment, Topic
 def trim(source: Path, target: Path, namespace: str) -> int:
     """Copy the topics that a replay of one battery uses into one MCAP; return how many messages.
 
+    The pack file is left out: what is kept as a test is judged by the pack of today.
     Runs of the same recording give the same file: what time it was when it was made stays.
     """
     bag = Bag(source)
-    segment = Segment(target, custom=bag.custom)
+    segment = Segment(target, custom=without(bag.custom))
     numbers: dict[BagTopic, int] = {}
     count = 0
     for topic, time, data in bag.messages():

@@ -47,8 +47,8 @@ class Scene:
     `change` may replace what a message says: it gets the time, the kind and the fields.
     """
 
-    def __init__(self, path, change=lambda time, kind, fields: fields, qos=''):
-        self.segment = Segment(path, custom={'dbms_pack': 'robot_13s'})
+    def __init__(self, path, change=lambda time, kind, fields: fields, custom=None):
+        self.segment = Segment(path, custom=custom or {'dbms_pack': 'robot_13s'})
         self.change = change
         self.sequence = 0
         self.numbers = {}
@@ -61,6 +61,15 @@ class Scene:
 
     def put(self, place, data, time):
         self.segment.write(self.numbers[place], *[round((EPOCH + time) * SECOND)] * 2, data)
+
+    def state(self, data, time=0.0):
+        """Write what protection said."""
+        kind = 'dbms_msgs/msg/ProtectionState'
+        if 'state' not in self.numbers:
+            self.numbers['state'] = len(self.numbers) + 1
+            topic = Topic('/battery/protection/state', installed(kind))
+            self.segment.add_topic(self.numbers['state'], topic)
+        self.put('state', data, time)
 
     def step(self, time, log_time=None):
         """Write what the pack says in 0.1 s."""
