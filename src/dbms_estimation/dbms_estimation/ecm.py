@@ -16,6 +16,7 @@ from dbms_pack.model import CellModel, FloatArray
 REFERENCE = 25.0  # degC, of the OCV table
 SOC_LOW = -0.05  # the filter may stray this far outside of 0..1
 SOC_HIGH = 1.05
+LEAST_GAP = 0.003  # V, of half the gap, from which on a cell is taken to have hysteresis
 _STEPS = 1000  # grid points per unit of SOC
 _ROUNDS = 12  # of halving the way to the SOC of an OCV that is not at 25 degC
 _SLOPE_STEPS = 10  # the slope of the OCV is taken over +- 1 % SOC, not over one kink of the table
@@ -59,6 +60,7 @@ class CellTables:
         self._error_by_soc = (
             np.array([np.interp(self._grid, places, row) for row in rows]) if len(rows) else None
         )
+        self.load_error = cell.load_error
         self._saturation = cell.saturation
         self._temperatures = np.asarray(cell.temperatures, dtype=float)
         self._ranks = np.arange(len(self._temperatures), dtype=float)
@@ -95,6 +97,11 @@ class CellTables:
         index, fraction = self._place(soc)
         low = self._hysteresis.take(index)
         return low + fraction * (self._hysteresis.take(index + 1) - low)
+
+    @property
+    def has_hysteresis(self) -> bool:
+        """Whether the branch that a cell is on shows in its voltage."""
+        return bool(self._hysteresis.max() > LEAST_GAP)
 
     def capacity(self, temperature: FloatArray) -> FloatArray | float:
         """Return the capacity at a temperature as a share of the rated one."""

@@ -19,13 +19,14 @@ import numpy as np
 
 from dbms_pack.model import FloatArray
 
+from .arrays import limit
 from .ecm import REFERENCE, SOC_HIGH, SOC_LOW, CellTables, Impedance
 from .filter_options import FilterOptions
 
 SIGMA_MAX = 12**-0.5  # of a value that may be anywhere in 0..1
 STATES = 6
 CHARGED = 0.9  # SOC above which a cell has most likely been charged last
-DISCHARGED = -0.5  # hysteresis state of one that was not
+DISCHARGED, EITHER = -0.5, 0.5  # hysteresis state of one that was not, and its error
 RESISTANCE_RANGE = (-0.8, 5.0)  # of the state: more or less is no cell
 _SOC, _V1, _V2, _BIAS, _OFFSET, _RESISTANCE = range(STATES)
 COLDEST = 4.0  # times the resistance, and the error of the model, at 25 degC
@@ -58,7 +59,7 @@ class CellFilter:
         options: FilterOptions | None = None,
     ) -> None:
         """Take the capacity of a cell in Ah and the offset error of its current sensor in A."""
-        self.options = options or FilterOptions()
+        self.options = (options or FilterOptions()).of_cell(tables.load_error)
         self._tables = tables
         self._one_c = capacity
         self._charge_of_full: FloatArray = np.full(cells, capacity * 3600.0)
@@ -182,9 +183,12 @@ class CellFilter:
         on the other branch of its OCV.
         """
         full = self.soc > CHARGED
-        self.hysteresis[where] = np.where(full, 1.0, DISCHARGED)[where]
-        either = np.where(full, 1.0, 1.0 + DISCHARGED) * self._tables.hysteresis(self.soc)
-        size = np.hypot(self._offset_size(), either)
+        self.take_branch(where, np.where(full, 1.0, DISCHARGED), np.where(full, 1.0, EITHER))
+
+    def take_branch(self, where: np.ndarray, state: FloatArray, error: FloatArray) -> None:
+        """Set the hysteresis of the columns `where`, a mask or indices, known but for `error`."""
+        self.hysteresis[where] = state[where]
+        size = np.hypot(self._offset_size(), error * self._tables.hysteresis(self.soc))
         self.covariance[_OFFSET, _OFFSET][where] = np.square(size)[where]
 
     def step(
@@ -222,14 +226,16 @@ class CellFilter:
     def _recall(self, z: Impedance, where: np.ndarray) -> None:
         """Expect in the RC pairs of `where` what may be left of a load before the start.
 
-        How much that is only the temperature tells, and so the first step. As with the hysteresis,
-        a full cell has most likely been charged and rested, another one comes from a discharge.
+        How much that is only the temperature tells, and so the first step. A full cell has most
+        likely been charged and rested, another one comes from where its hysteresis is.
         """
-        size = self.options.past_current * self._one_c
-        past = np.where(self.soc > CHARGED, 0.0, -self.options.past_discharge * self._one_c)
-        for k, r in ((_V1, z.r1), (_V2, z.r2)):
+        options = self.options
+        past = np.where(self.hysteresis > 0.0, self._one_c, -self._one_c) * options.past_load
+        past = np.where(self.soc > CHARGED, 0.0, past)
+        sizes = options.past_current, options.past_mean_current
+        for k, r, size in zip((_V1, _V2), (z.r1, z.r2), sizes, strict=True):
             self.state[k][where] += (r * past)[where]
-            self.covariance[k, k][where] += np.square(r * size)[where]
+            self.covariance[k, k][where] += np.square(r * size * self._one_c)[where]
         self.fresh &= ~where
 
     def _sense(self, warm: np.ndarray) -> None:
@@ -261,7 +267,7 @@ class CellFilter:
         self.soc += gained
         self.v1 += (1 - a1) * z.r1 * current
         self.v2 += (1 - a2) * z.r2 * current
-        _limit(self.soc, SOC_LOW, SOC_HIGH)
+        limit(self.soc, SOC_LOW, SOC_HIGH)
         row = p[_BIAS].copy()
         p *= decay[:, None]
         p[:_BIAS] += of_bias[:, None] * row
@@ -354,8 +360,8 @@ class CellFilter:
         surprise += np.log1p(foretold / noise) + looks * np.log(white + quick)
         self.evidence = np.where(measured, -0.5 * surprise, 0.0)
         self.state += ph * (weight * innovation)
-        _limit(self.soc, SOC_LOW, SOC_HIGH)
-        _limit(self.resistance, *RESISTANCE_RANGE)
+        limit(self.soc, SOC_LOW, SOC_HIGH)
+        limit(self.resistance, *RESISTANCE_RANGE)
         # P - K S K': with the floor that `white` puts under S the difference cannot turn
         # negative in double precision, which is what the Joseph form would be for.
         p -= (weight * ph)[:, None] * ph[None]
@@ -391,9 +397,3 @@ class CellFilter:
 def _celsius(temperature: FloatArray) -> FloatArray:
     """Return the temperature, 25 degC where it is not known."""
     return np.where(np.isfinite(temperature), temperature, REFERENCE)
-
-
-def _limit(values: FloatArray, low: float, high: float) -> None:
-    """Clip in place; np.clip takes longer over a few cells than all the rest of a line."""
-    np.maximum(values, low, out=values)
-    np.minimum(values, high, out=values)

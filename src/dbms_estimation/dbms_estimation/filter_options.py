@@ -5,7 +5,7 @@ The values hold for all cells; what differs between cells is told by the cell fi
 its model, the gap of its hysteresis, its capacity.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class FilterOptions:
     resistance_soc: float = 0.3  # change of SOC after which that error is another one
     resistance_time: float = 1e5  # s, the same without any change of SOC
     quick_share: float = 0.6  # how much of the model error changes soon
-    quick_error: float = 0.2  # relative, of what the current adds to the voltage
+    quick_error: float = 0.2  # relative, of what the current adds to the voltage; see of_cell
     quick_time: float = 200.0  # s, over which both stay the same
     soc_axis_error: float = 0.01  # SOC by which the OCV table may be shifted
     current_bias: float = 0.005  # offset of the current sensor, in units of capacity per hour
@@ -32,8 +32,9 @@ class FilterOptions:
     gain_error: float = 0.007  # relative, of the current sensor's gain and of the capacity
     gain_error_soc: float = 0.5  # charge over which the outcome of that error adds up
     unknown_current: float = 1.0  # in units of capacity per hour, where none is measured
-    past_discharge: float = 0.3  # before the start, in units of capacity per hour
-    past_current: float = 0.4  # how much more or less that may have been
+    past_load: float = 0.3  # current before the start, in units of capacity per hour
+    past_current: float = 0.4  # how much more or less that may have been in the last minute
+    past_mean_current: float = 0.2  # the same in the mean over the time of the slow RC pair
     start_voltage_error: float = 0.020  # V, what a cell at rest may be off its OCV
     start_sigma: float = 0.02  # smallest sigma of a start from OCV
     said_sigma: float = 0.007  # of an SOC that was said, if it is right
@@ -43,3 +44,7 @@ class FilterOptions:
     gate: float = 5.0  # sigmas of innovation above which a reading is not believed
     gate_patience: float = 30.0  # s of that, after which the SOC is doubted instead
     frozen: float = 0.010  # V the voltage should have moved while the reading stood still
+
+    def of_cell(self, load_error: float | None) -> 'FilterOptions':
+        """Return the options for a cell whose file tells this `quick_error`."""
+        return self if load_error is None else replace(self, quick_error=load_error)

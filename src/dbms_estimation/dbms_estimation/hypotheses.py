@@ -13,8 +13,8 @@ import numpy as np
 
 from dbms_pack.model import FloatArray
 
-from .ecm import CellTables
-from .ekf import SIGMA_MAX, CellFilter
+from .ecm import SOC_HIGH, SOC_LOW, CellTables
+from .ekf import CHARGED, SIGMA_MAX, CellFilter
 from .filter_options import FilterOptions
 
 COLUMNS = 20  # hypotheses that a wide one is split into
@@ -22,9 +22,14 @@ APART = 0.08  # SOC between two of them where the OCV is flat
 STEEP = 0.15  # V between two of them where it is steep
 OVERLAP = 0.55  # sigma of each, of the way to the next
 IMPROBABLE = 5e-4  # weight below which one is dropped
+FROM_DISCHARGE = 0.9  # how probable it is that a cell that is not full was discharged last
+ONE_BRANCH = 0.004  # V of hysteresis up to which two are on the same branch
 ALIKE = 0.05  # what merging two may cost, after Runnalls (2007), of the SOC alone
 WITHIN = 0.95  # of the weights is within 2 sigma
 ONE_SIDED = 1.65  # sigmas that hold as much of one Gaussian to one side
+_LOGISTIC = 1.702  # a logistic curve as much steeper is a Gaussian's to 1 %
+_FAR = 40.0  # more of that is none of it
+_ROUNDS = 14  # of halving the way to the median
 _ROUNDING = 1e-6
 _TINY = 1e-12
 
@@ -33,11 +38,10 @@ class HypothesisFilter:
     """SOC filter of n cells, each with as many hypotheses as it needs.
 
     Attributes are those of `CellFilter`, of the shape (n,), (6, n) and (6, 6, n): mean and
-    covariance of the mixture; but `soc` is that of the hypothesis in the middle, and `sigma` the
-    root of the mean square of what the SOC is off that, or half of what holds 95 %, if that is
-    more. `hypotheses` is the number of each cell,
-    `columns` the filter of all hypotheses, `owner` the cell of each of its columns and `weight`
-    how probable it is.
+    covariance of the mixture; but `soc` is its median, and `sigma` the root of the mean square of
+    what the SOC is off that, or half of what holds 95 %, if that is more. `hypotheses` is the
+    number of each cell, `columns` the filter of all hypotheses, `owner` the cell of each of its
+    columns and `weight` how probable it is.
     """
 
     def __init__(
@@ -52,8 +56,10 @@ class HypothesisFilter:
         self.columns = CellFilter(tables, cells, capacity, current_offset, options)
         self.options = self.columns.options
         self.cells = cells
+        self._tables, self._has_branches = tables, tables.has_hysteresis
         self._centres, self._sigmas = places(tables)
         self.started = np.zeros(cells, dtype=bool)
+        self._said: FloatArray = np.full(cells, np.nan)  # SOC of which no voltage has spoken yet
         self._unify()
         self._publish()
 
@@ -122,13 +128,15 @@ class HypothesisFilter:
         o, columns = self.owner, self.columns
         ocv, error = columns.start(where[o], voltage[o], current[o], temperature[o])
         self.started |= where
+        first = np.unique(o, return_index=True)[1]
         new, cell = self._split(np.zeros(self.cells, dtype=bool))
         if len(new):
             # Nothing is known but the voltage: each is as probable as it explains that.
-            columns.forget_branch(new)
-            first = np.unique(o, return_index=True)[1]
+            self.weight[new] = 1.0
+            new = self._forget_branch(new)
+            cell = self.owner[new]
             ocv, error, celsius = (x[first][cell] for x in (ocv, error, temperature[o]))
-            self.weight[new] = columns.likelihood(new, ocv, error, celsius)
+            self.weight[new] *= columns.likelihood(new, ocv, error, celsius)
             self._normalise()
         self._publish()
 
@@ -156,9 +164,10 @@ class HypothesisFilter:
         right = options.said_right
         self.weight[where[self.owner]] = right
         self.weight[new] = 1.0 - right
-        columns, _ = self._split(np.zeros(self.cells, dtype=bool))
-        self.columns.forget_branch(columns)
+        self._split(np.zeros(self.cells, dtype=bool))
+        self._forget_branch(np.flatnonzero(where[self.owner]))
         self._normalise()
+        self._said = np.where(where, soc, self._said)
         self._publish()
 
     def step(
@@ -172,6 +181,7 @@ class HypothesisFilter:
     ) -> None:
         """Advance and correct every cell; arguments as those of `CellFilter.step`."""
         given = (dt, charge, blind, voltage, current, temperature)
+        self._said = np.where(dt > 0, np.nan, self._said)
         columns = self.columns
         if self.single:
             columns.started = self.started
@@ -204,14 +214,27 @@ class HypothesisFilter:
         if self.single:
             self.soc, self.sigma = columns.soc, columns.sigma
             return
-        # The hypothesis in the middle: a mean would be an SOC that nobody believes in, and a
-        # true start would not stay true.
-        self.soc = self._quantile(columns.soc, columns.soc, 0.5)
+        # The median: a mean would be an SOC that nobody believes in, and a true start would not
+        # stay true.
+        self.soc = np.where(np.isfinite(self._said), self._said, self._median())
         off = np.abs(columns.soc - self.soc[self.owner])
         rms = np.sqrt(self._mean(columns.covariance[0, 0] + np.square(off)))
         # Of several peaks, 2 sigma shall hold what 2 sigma of a single one do.
         far = 0.5 * self._quantile(off, off + ONE_SIDED * columns.sigma, WITHIN)
         self.sigma = np.minimum(np.maximum(rms, far), SIGMA_MAX)
+
+    def _median(self) -> FloatArray:
+        """Return the SOC that half of what is believed of a cell is below."""
+        columns = self.columns
+        low: FloatArray = np.full(self.cells, SOC_LOW)
+        width = SOC_HIGH - SOC_LOW
+        steepness = _LOGISTIC / np.maximum(columns.sigma, _TINY)
+        for _ in range(_ROUNDS):
+            width *= 0.5
+            off = (columns.soc - (low + width)[self.owner]) * steepness
+            below = self._sums(self.weight / (1.0 + np.exp(np.minimum(off, _FAR))))
+            low = np.where(below < 0.5, low + width, low)
+        return low + 0.5 * width
 
     def _quantile(self, key: FloatArray, values: FloatArray, share: float) -> FloatArray:
         """Return, for each cell, the value at which that share of the weights, by key, is met."""
@@ -264,14 +287,41 @@ class HypothesisFilter:
     def _sums(self, values: FloatArray) -> FloatArray:
         return np.bincount(self.owner, values, self.cells).astype(np.float64)
 
+    def _forget_branch(self, where: np.ndarray) -> np.ndarray:
+        """Take the columns `where`, by index, for such of which no past is known.
+
+        With hysteresis each that is not full becomes two: it comes from a discharge, or a charge.
+        Return all of them.
+        """
+        columns = self.columns
+        columns.forget_branch(where)
+        if not self._has_branches:
+            return where
+        low = where[columns.soc[where] <= CHARGED]
+        first = len(self.owner)
+        self._append(low)
+        new = np.arange(first, len(self.owner))
+        none = np.zeros(len(self.owner))
+        columns.take_branch(low, none - 1.0, none)
+        columns.take_branch(new, none + 1.0, none)
+        self.weight[low] *= FROM_DISCHARGE
+        self.weight[new] *= 1.0 - FROM_DISCHARGE
+        return np.r_[where, new]
+
     def _merge(self) -> None:
-        """Merge neighbours that have become alike; mean and covariance stay what they were."""
+        """Merge neighbours that have become alike; mean and covariance stay what they were.
+
+        Those on different branches of the hysteresis do so when the charge has led them together.
+        """
         if self.single:
             return
         columns = self.columns
-        order = np.lexsort((columns.soc, self.owner))
+        turned = self._tables.hysteresis(columns.soc) * columns.hysteresis
+        order = np.lexsort((columns.soc, turned > 0, self.owner))
         low, high = order[:-1], order[1:]
-        cost = np.where(self.owner[low] == self.owner[high], self._cost(low, high), np.inf)
+        alike = self.owner[low] == self.owner[high]
+        alike &= np.abs(turned[low] - turned[high]) < ONE_BRANCH
+        cost = np.where(alike, self._cost(low, high), np.inf)
         beside = np.r_[np.inf, cost, np.inf]
         picked = (cost < ALIKE) & (cost <= beside[:-2]) & (cost < beside[2:])
         if not picked.any():

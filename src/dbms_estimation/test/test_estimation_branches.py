@@ -134,6 +134,8 @@ def test_the_error_grows_where_nothing_was_measured(found):
         'hysteresis_soc: 0',
         'hysteresis_soc: wide',
         'activation: -1',
+        'load_error: 0',
+        'load_error: 5 %',
         'entropic: 0.0001',
         'entropic: {soc: [0, 1]}',
         'entropic: {soc: [0, 1], voltage: [0.0001]}',

@@ -260,3 +260,40 @@ def test_hypotheses_that_are_sure_to_the_last_digit_merge_without_a_logarithm_of
             feed(cells, row | {'voltage': np.full(CELLS, 3.725)})
     assert cells.single
     assert np.isfinite(cells.soc).all() and np.isfinite(cells.sigma).all()
+
+
+GAP = 0.02  # V, half of it
+TURNING = replace(FLAT, hysteresis_voltage=np.full(8, GAP), hysteresis_soc=0.05)
+
+
+def test_a_cell_with_hysteresis_may_come_from_both_branches_unless_it_is_full():
+    with_gap, without = (believing([0.4, 0.6, 0.95, 0.3], cell) for cell in (TURNING, FLAT))
+    assert (with_gap.hypotheses > 1.4 * without.hypotheses).all()
+    full, up = with_gap.columns.soc > 0.9, with_gap.columns.hysteresis > 0
+    up_share = with_gap.weight[up & ~full].sum() / with_gap.weight[~full].sum()
+    assert up_share == pytest.approx(0.1, abs=0.002)
+    assert full.any() and up[full].all()
+
+
+@pytest.mark.parametrize('branch', [-1.0, 1.0])
+def test_where_the_soc_is_right_the_voltage_tells_the_branch(branch):
+    soc = np.array([0.4, 0.5, 0.6, 0.7])
+    cells, truth = believing(soc, TURNING), TruthOf(FLAT, soc)
+    for k in range(1800):
+        current = 1.5 if k // 20 % 2 else -1.5  # it stays where it is
+        truth.step(1.0, current)
+        row = {'dt': 1.0, 'current': current, 'blind': 0.0, 'temperature': 25.0}
+        feed(cells, row | {'voltage': truth.voltage + GAP * branch})
+        assert np.abs(cells.soc - truth.soc).max() < 0.02
+    assert (branch * cells.hysteresis > 0.5).all()
+
+
+def test_the_branches_of_a_long_charge_become_one():
+    soc = np.array([0.2, 0.25, 0.3, 0.35])
+    cells, truth = believing(soc, TURNING), TruthOf(FLAT, soc)
+    for _ in range(1500):
+        truth.step(1.0, 2.0)
+        row = {'dt': 1.0, 'current': 2.0, 'blind': 0.0, 'temperature': 25.0}
+        feed(cells, row | {'voltage': truth.voltage + GAP})
+    assert (cells.columns.hysteresis == 1.0).all()
+    assert (np.abs(cells.soc - truth.soc) < 2 * cells.sigma).all()

@@ -124,8 +124,9 @@ class Oracle:
         self.bias = max(0.02, o.current_bias * CELL.capacity)
         self.offset = o.offset_share * o.model_error
         pairs = [self.bilinear(table, 25.0) * CELL.capacity for table in (CELL.r1, CELL.r2)]
-        left = [(r * o.past_current) ** 2 + 1e-6 for r in pairs]
-        self.x[1:3] = [-r * o.past_discharge for r in pairs]
+        sizes = (o.past_current, o.past_mean_current)
+        left = [(r * s) ** 2 + 1e-6 for r, s in zip(pairs, sizes, strict=True)]
+        self.x[1:3] = [-r * o.past_load for r in pairs]
         self.p = np.diag([sigma**2, *left, self.bias**2, self.offset**2, o.resistance_error**2])
         self.drift = 0.0
 

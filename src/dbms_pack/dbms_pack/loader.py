@@ -149,7 +149,10 @@ def _optional(data: Data) -> dict[str, Any]:
         if key in data:
             names = ('temperatures', value)
             result[field] = tuple(np.array(data[key][name], dtype=float) for name in names)
-    by_soc = data.get('model_error', {}).get('by_soc')
+    error = data.get('model_error', {})
+    if 'load' in error:
+        result['load_error'] = float(error['load'])
+    by_soc = error.get('by_soc')
     if by_soc:
         table = tuple(np.array(by_soc[name], dtype=float) for name in ('socs', 'voltage'))
         result['model_errors_by_soc'] = table

@@ -77,6 +77,7 @@ class CellModel:
     model_errors: tuple[FloatArray, FloatArray] = _NO_TABLE
     # SOC, and V at each temperature of model_errors and SOC; empty where it is alike everywhere
     model_errors_by_soc: tuple[FloatArray, FloatArray] = _NO_TABLE
+    load_error: float | None = None  # relative, of what the current adds to the voltage
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from pack_rig import CELLS, cell_of, changed, problems_of, shipped
             'model_error.by_soc.voltage[0]',
             'one per SOC',
         ),
+        ({'model_error.load': 0}, 'model_error.load', 'above 0'),
         ({'self_discharge': -0.1}, 'self_discharge', '0'),
         ({'ageing': {'cycle_fade': 2}}, 'ageing.cycle_fade', '0.1'),
         ({'impedance.temperatures.0': 90}, 'impedance.temperatures[1]', 'the points rise'),
@@ -81,6 +82,7 @@ def test_what_may_be_left_out_is_loaded_where_it_is_there():
             ('impedance.r0_charge', shipped('lg_hg2')['impedance']['r1']),
             ('impedance.saturation', 0.3),
             ('thermal.neighbour_resistance', 3),
+            ('model_error.load', 0.07),
             ('self_discharge', 0.02),
             ('ageing', {'cycle_fade': 1e-4}),
         )
@@ -90,4 +92,5 @@ def test_what_may_be_left_out_is_loaded_where_it_is_there():
     assert cell.saturation == 0.3
     assert cell_of(changed('lfp_280ah')).saturation == float('inf')
     assert cell.neighbour_resistance == 3.0
+    assert (plain.load_error, cell.load_error) == (None, 0.07)
     assert (cell.self_discharge, cell.ageing.cycle_fade, cell.ageing.doubling) == (0.02, 1e-4, 10)

@@ -52,6 +52,8 @@ def cell_text(name: str, layout: Layout, found: Identified) -> str:
         _row('  temperatures: ', found.errors.temperatures, 1),
         _row('  voltage: ', found.errors.voltage),
     ]
+    if layout.load_error:
+        lines.append(f'  load: {layout.load_error:g}')
     if len(entropic):  # made for a flat OCV: its ends say nothing of its middle
         lines += ['  by_soc:', _row('    socs: ', ZONES), '    voltage:']
         lines += [_row('      - ', row) for row in found.errors.by_soc]

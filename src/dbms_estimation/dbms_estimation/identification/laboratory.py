@@ -52,6 +52,7 @@ class Layout:
     left_out: bool = False  # whether model_error is that of cycles that are left out of the fit
     hysteresis_soc: float = 0.05  # SOC that takes the hysteresis from the middle to an edge
     activation: float = 3500.0  # K, of the resistances: how they go with temperature unmeasured
+    load_error: float | None = None  # model_error.load of the cell file
     # soc [1], voltage [V/K]: how the OCV goes with temperature, where one does not tell it
     entropic: Mapping[str, Sequence[float]] | None = None
 
@@ -116,6 +117,9 @@ def _check_circuit(layout: Layout) -> None:
         value = getattr(layout, name)
         if not is_number(value) or not least <= value <= most:
             raise LaboratoryError(f'{layout.path}: {name}: {value!r}; {least:g} to {most:g}')
+    share = layout.load_error
+    if share is not None and not (is_number(share) and 0.0 < share <= 1.0):
+        raise LaboratoryError(f'{layout.path}: load_error: {share!r}; above 0 and up to 1')
     for name in ('hysteresis', 'left_out', 'ocv_matched'):
         if not isinstance(getattr(layout, name), bool):
             raise LaboratoryError(
