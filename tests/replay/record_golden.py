@@ -18,10 +18,12 @@ from dbms_sim.scenario import load_scenario
 
 GOLDEN = Path(__file__).parent / 'golden'
 # One of each sort: a trip, a loss that derates, a string that leaves and one that sails on, a
-# load that empties the pack, a welded contactor, heat, a short circuit, a sensor that lies.
+# load that empties the pack, a welded contactor, heat, a short circuit, a board that starts anew,
+# a precharge that fails, currents, cold.
 SCENARIOS = (
     'cell_overvoltage', 'module_silent', 'marine_one_string_lost', 'deep_discharge',
     'contactor_welded', 'hot_discharge', 'short_circuit', 'board_reboot', 'robot_drive',
+    'precharge_open', 'overcurrent_discharge', 'cell_undervoltage', 'cold_charge',
 )  # fmt: skip
 NAMESPACE = 'scenario'
 DOMAIN = 39

@@ -58,5 +58,5 @@ def restored(custom: Mapping[str, str]) -> Pack | None:
 
 
 def without(custom: Mapping[str, str]) -> dict[str, str]:
-    """Leave out the pack file: such a recording is replayed with the pack of that name of today."""
+    """Leave out the pack file: such a recording goes with the pack of that name of today."""
     return {key: value for key, value in custom.items() if key not in (DIGEST, *FILES.values())}

@@ -14,7 +14,6 @@ from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 
 from dbms_node.clocks import steady_now, steady_timer
-
 from dbms_pack import PackError, load_pack
 
 from .carried import FILES, carried
