@@ -56,7 +56,7 @@ def rows(pack: Pack) -> Iterator[Row]:
                 hysteresis=limit.hysteresis,
                 latch=_latch(limit),
                 action=_says(pack, key, action, limit),
-                total=_total(pack, level, limit, action),
+                total=_total(pack, level, limit, action) + _mean(pack, key),
             )
 
 
@@ -104,6 +104,12 @@ def _total(pack: Pack, level: Level, limit: Limit, action: str) -> float:
         return decided + LIMITS_PERIOD
     grace = (lambda unit: unit.grace) if action == 'leave' else (lambda unit: 0.0)
     return decided + max(grace(unit) + unit.feedback_timeout for unit in units)
+
+
+def _mean(pack: Pack, key: str) -> float:
+    """Return the s after which a mean shows a step as it is."""
+    trigger = pack.limits.more.get(key)
+    return trigger.window if trigger is not None and key == 'voltage_mismatch' else 0.0
 
 
 def unguarded(pack: Pack) -> list[str]:

@@ -219,6 +219,11 @@ def test_announced_takes_the_grace_longer():
     assert row.total == pytest.approx(0.5 + 0.02 + 1.0 + 0.2)
 
 
+def test_a_mean_takes_its_window_longer():
+    rows = {(row.quantity, row.level): row for row in limits_table.rows(load_pack(ROBOT))}
+    assert rows['voltage_mismatch', 'MOL'].total == pytest.approx(1.5 + 0.02 + 0.5)
+
+
 def test_a_pack_may_choose_the_action():
     pack = pack_of(old(('cell_undervoltage.msl.action', 'open')))
     limit = pack.limits.cell_undervoltage[Level.MSL]

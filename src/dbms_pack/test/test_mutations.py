@@ -15,7 +15,8 @@ from dbms_pack.limits import QUANTITIES
 OPTIONAL = {'description', 'bitrate', 'options', 'modules_default'}
 OPTIONAL |= {'bus', 'cells', 'temperatures', 'period'}
 OPTIONAL |= {key for key, quantity in QUANTITIES.items() if not quantity.required}
-OPTIONAL |= {'action', 'reset', 'leak', 'by_temperature', 'by_state'}
+OPTIONAL |= {'action', 'reset', 'leak', 'by_temperature', 'by_state', 'window', 'bridge'}
+OPTIONAL |= {'energy', 'cool_down', 'expected_cycles', 'expected_arcs'}
 # A level may be left out where the quantity itself may.
 LEVELS = ('mol', 'rsl', 'msl')
 NUMBERS = [-1e9, 1e30, math.nan, math.inf, 10**400]

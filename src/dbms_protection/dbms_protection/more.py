@@ -2,7 +2,7 @@
 """The quantities that a pack may limit beside the required ones: see dbms_pack.limits."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from .limits import Derating
 from .measurements import PERIODS_UNTIL_STALE, CellData, Contact, StringSample
 from .plausibility import CurrentModel
 from .quantity import Change, Quantity
-from .signals import Jumps, Overload, Rise, Skew, Stuck, middle
+from .signals import Jumps, MovingMean, Overload, Rise, Skew, Stuck, middle
 from .soa import cell_places, module_places, sensor_places, string_places
 from .strings import StringGuard
 
@@ -83,6 +83,8 @@ class MoreTriggers:
             jump = min(limit.at for limit in more['temperature_jump'].levels.values())
         rise, overload = more.get('temperature_rise'), more.get('overload')
         self._rise = Rise(pack, rise.window, jump, time_scale) if rise else None
+        mismatch = more.get('voltage_mismatch')
+        self._gaps = [MovingMean(mismatch.window) for _ in pack.strings] if mismatch else []
         self._skew = Skew(pack, pack.limits.module_lost.timeout)
         self._overload = (
             [Overload(overload.window, time_scale) for _ in pack.strings] if overload else []
@@ -156,7 +158,9 @@ class MoreTriggers:
             self._judge_one('overload', index, index, mean, now)
         cells = self._cells.voltages[self._pack.strings[index].cell_slice]
         gap = self._unexplained[index] = voltage - float(cells.sum(dtype=np.float64))
-        self._judge_one('voltage_mismatch', index, index, abs(gap) / series, now)
+        if self._gaps:
+            mean = abs(self._gaps[index].update(gap, now)) / series
+            self._judge_one('voltage_mismatch', index, index, mean, now)
         self._judge_insulation(index, sample, now)
         self._judge_open(index, current, now)
         if self._models:
@@ -261,6 +265,11 @@ class MoreTriggers:
 
     def _owner_of(self, quantity: Quantity, group: int) -> int:
         return self._names[quantity.places[quantity.groups[group].start].string]
+
+    @property
+    def quantities(self) -> Iterable[Quantity]:
+        """All quantities that the pack limits here."""
+        return self._quantities.values()
 
     def deratings(self) -> Iterator[tuple[int, Derating]]:
         """Yield string and derating of every RSL that stands."""

@@ -5,6 +5,7 @@ All arrays are in pack order, one element per cell or sensor. NaN: not known, be
 """
 
 import math
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -195,3 +196,29 @@ class Overload:
             share = -math.expm1(-elapsed / self._window)
             self._square += share * (current * current - self._square)
         return math.sqrt(self._square)
+
+
+class MovingMean:
+    """Mean of the last `window` s of a value; with 0 the value itself.
+
+    Of two values that are not sampled at the same moment, each step of what both measure makes a
+    gap for a moment, up and down alike: their mean gap stays what it is.
+    """
+
+    def __init__(self, window: float) -> None:
+        self._window = window
+        self._values: deque[tuple[float, float]] = deque()
+        self._sum = 0.0
+
+    def update(self, value: float, now: float) -> float:
+        """Return the mean; NaN as long as the value is not known."""
+        values = self._values
+        while values and now - values[0][0] >= self._window:
+            self._sum -= values.popleft()[1]
+        if not math.isfinite(value):
+            return math.nan
+        if not values:
+            self._sum = 0.0  # what rounding left
+        values.append((now, value))
+        self._sum += value
+        return self._sum / len(values)

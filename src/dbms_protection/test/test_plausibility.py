@@ -14,6 +14,7 @@ from protection_rig import Rig, make_limits, make_pack
 from dbms_protection.contactors import State
 from dbms_protection.measurements import Contact
 from dbms_protection.plausibility import CurrentModel
+from dbms_protection.signals import MovingMean
 
 NAN = math.nan
 OHMS = 3e-3  # of the cell of the rig: R0 and two slow parts of 1 mOhm each
@@ -157,3 +158,45 @@ def test_the_lowest_resistance_is_that_of_strong_currents_too():
     bent = replace(pack, cell=replace(pack.cell, saturation=0.05))
     samples = [(3.7, 0.0)] * 100 + [(3.7 - 0.25e-3 * 100.0, -100.0)] * 100
     assert play(CurrentModel(bent, 1.0), samples) < play(CurrentModel(pack, 1.0), samples)
+
+
+# -- string voltage against the sum of its cells ------------------------------------------------
+
+
+def pulsing(gap, seconds, window=0.5, leak=1.0):
+    """Let a load pulse twice as fast as cells and string voltage are measured, one after another.
+
+    `gap` V per cell the string voltage is off. Returns the rig, connected when it began.
+    """
+    mismatch = replace(trigger('voltage_mismatch', debounce=1.5, leak=leak), window=window)
+    rig = Rig(make_pack(limits=make_limits(more={'voltage_mismatch': mismatch}))).activate()
+    rig.connect()
+    assert rig.state() is State.CONNECTED
+    for step in range(round(seconds / 0.01)):
+        volts = 3.7 - (0.25 if step % 25 < 12 else 0.0)  # 4 Hz
+        for array in rig.voltages:
+            array[:] = volts
+        if step % 10 == 5:  # half a scan apart from the cells
+            rig.units[0].changes = {'string_voltage': 8 * (volts - gap)}
+        rig.step()
+    return rig
+
+
+def test_a_load_that_pulses_is_no_mismatch():
+    assert pulsing(0.0, 20.0).names() == set()
+
+
+@pytest.mark.parametrize('gap', [0.26, -0.26])
+def test_a_mismatch_is_found_although_the_load_pulses(gap):
+    assert levels_of(pulsing(gap, 5.0), 'voltage_mismatch') == {'MSL'}
+    # Each sample for itself is back within the limit again and again.
+    assert levels_of(pulsing(gap, 5.0, window=0.0, leak=0.0), 'voltage_mismatch') != {'MSL'}
+
+
+def test_a_mean_forgets_what_was_before_its_window_and_knows_nothing_of_nan():
+    mean = MovingMean(0.5)
+    assert [mean.update(value, now) for now, value in ((0.0, 1.0), (0.25, 3.0))] == [1.0, 2.0]
+    assert math.isnan(mean.update(NAN, 0.3))
+    assert mean.update(5.0, 0.6) == 4.0
+    assert mean.update(7.0, 60.0) == 7.0
+    assert MovingMean(0.0).update(math.inf, 0.0) != math.inf
