@@ -251,7 +251,7 @@ class Guard:
     def _refusal(self, index: int, now: float) -> str:
         string = self.strings[index]
         obstacle = self.judge.unready(self._modules[index], now) or string.unready()
-        return string.refusal(self._joining(index), obstacle)
+        return string.refusal(self._joining(index), obstacle or self.judge.pending(index))
 
     def _start_next(self, now: float) -> None:
         """Connect the next string that waits, one at a time."""

@@ -193,6 +193,17 @@ class Judge:
                     return f'module {name} reports {loss.name}'
         return ''
 
+    def pending(self, owner: int) -> str:
+        """Say what of a string is beyond an MSL, confirmed or not; empty if nothing is."""
+        name = self._pack.strings[owner].name
+        for quantity in (*self.soa.per_module, *self.soa.currents, *self.more.quantities):
+            for element in quantity.begun(Level.MSL) if True in quantity.busy else ():
+                place = quantity.places[element]
+                if place.string == name:
+                    value = quantity.values[element]
+                    return f'{quantity.name} MSL at {place}: {value:.4g} {quantity.unit}'
+        return ''
+
     def losses(self) -> list[Derating]:
         """Return per string what derates it most: a loss, or an RSL with a factor."""
         worst = [NO_DERATING] * len(self._strings)

@@ -178,6 +178,14 @@ class Quantity:
             for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
         ]
 
+    def begun(self, level: Level) -> list[int]:
+        """Return the elements whose condition at a level has begun, confirmed or not yet."""
+        if level not in self.levels:
+            return []
+        row = self.levels.index(level)
+        begun = self._counting[row] & ~np.isnan(self._since[row])
+        return np.flatnonzero(begun).tolist()
+
     def elapse(self, group: int, now: float) -> Sequence[Change]:
         """Confirm what has been pending for its debounce without a new measurement."""
         if not self.busy[group]:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several strings in parallel: they join one after the other, and one leaves alone."""
 
+import re
 from dataclasses import replace
 
 import pytest
-from protection_rig import UNIT, Rig, make_pack
+from protection_rig import UNIT, Rig, levels, make_limits, make_pack
 
 from dbms_protection.contactors import ALL_OPEN, State
 from dbms_protection.guard import PackState
@@ -153,3 +154,23 @@ def test_a_string_that_joins_later_takes_nothing_from_the_others():
     for _ in range(300):
         rig.step()
         assert rig.guard.limits.discharge_current >= before
+
+
+@pytest.mark.parametrize('where, value', [('voltages', 4.3), ('temperatures', 75.0)])
+def test_what_is_beyond_an_msl_is_not_connected_before_it_is_confirmed_either(where, value):
+    limits = make_limits(
+        cell_overvoltage=levels(4.15, 4.18, 4.22, debounce=0.5),
+        overtemperature_discharge=levels(50.0, 55.0, 60.0, debounce=0.5),
+    )
+    rig = two_strings(limits=limits)
+    getattr(rig, where)[2][0] = value
+    rig.run(0.11)
+    assert rig.names() == set(), 'its debounce runs'
+    accepted, said = rig.guard.command('connect', 'test', '', (), rig.now)
+    assert accepted, 'the other string is fine'
+    assert 'string a is being connected' in said
+    assert re.search(r'string b: \w+ MSL at module b1 .* 1: (4.3 V|75 degC)', said), said
+    getattr(rig, where)[2][0] = 3.7 if where == 'voltages' else 25.0
+    rig.run(3.0)
+    assert rig.connect('b')[0]
+    assert rig.state(1) is State.CONNECTED
