@@ -215,6 +215,9 @@ def test_a_bridge_never_allows_more_than_the_board_did(cells, shift, lost):
     rig.units[0].voltage = float(sum(array.sum() for array in rig.voltages))
     rig.run(0.3)
     known = rig.guard.judge.cells
+    if rig.state() is not State.CONNECTED:  # what may be beyond a limit is not bridged any more
+        assert bridged(rig) & {('BRIDGED_OVERVOLTAGE', 'MSL'), ('BRIDGED_UNDERVOLTAGE', 'MSL')}
+        return
     for index in lost:
         assert known.bridged_low[index] <= rig.voltages[index].min()
         assert known.bridged_high[index] >= rig.voltages[index].max()
