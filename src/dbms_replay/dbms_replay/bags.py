@@ -45,6 +45,7 @@ class BagTopic:
     qos: str = ''
 
 
+Topics = dict[tuple[str, ...], BagTopic]
 # A message: its topic (None: files are missing between here and what went before), log time in
 # ns, serialized content.
 Read = tuple[BagTopic | None, int, bytes]
@@ -53,14 +54,17 @@ Read = tuple[BagTopic | None, int, bytes]
 class Bag:
     """A recording: a directory as of rosbag2, or a single file."""
 
-    def __init__(self, path: Path) -> None:
-        """Find the files; BagError if there are none that could be read."""
+    def __init__(self, path: Path, topics: Topics | None = None) -> None:
+        """Find the files; BagError if there are none that could be read.
+
+        Bags that share `topics` have the same objects for the same topics.
+        """
         self.path = path
         self.problems: Counter[str] = Counter()
         self.custom: dict[str, str] = {}
         self.position = 0.0  # 0..1, how much of it was read
         self._compressed = False
-        self._topics: dict[tuple[str, ...], BagTopic] = {}
+        self._topics: Topics = {} if topics is None else topics
         if not path.exists():
             raise BagError(f'{path}: no such file or directory')
         self.files = self._find() if path.is_dir() else [path]

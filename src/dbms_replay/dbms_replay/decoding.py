@@ -19,6 +19,8 @@ from .schemas import installed
 
 CELLS = 'dbms_msgs/msg/ModuleCells'
 STRING = 'dbms_msgs/msg/StringMeasurement'
+STATE = 'dbms_msgs/msg/ProtectionState'
+BLEED = 'dbms_msgs/msg/BleedCommand'
 NAN = float('nan')
 Float32Array = npt.NDArray[np.float32]
 
@@ -67,6 +69,15 @@ class Measurement(NamedTuple):
     status: int
 
 
+class Told(NamedTuple):
+    """The fields of dbms_msgs/ProtectionState that are used."""
+
+    pack: str
+    digest: str
+    last_command: str
+    strings: list[tuple[str, int]]  # name, state
+
+
 Decoder = Callable[[bytes], Any]
 _HEADER = struct.Struct('<4xiII')
 _TWO = struct.Struct('<II')
@@ -105,14 +116,30 @@ def unpack_string(data: bytes) -> Measurement:
 
 
 class Decoders:
-    """Finds the decoder of each topic. `problems` counts what is wrong with the types."""
+    """Finds the decoder of each topic. `problems` counts what is wrong with the types.
 
-    def __init__(self, problems: Counter[str]) -> None:
+    `notes` gets what another version of a type lacks.
+    """
+
+    def __init__(self, problems: Counter[str], notes: list[str] | None = None) -> None:
         self._problems = problems
+        self._notes = [] if notes is None else notes
         self._stores: dict[tuple[str, str], tuple[Any, str]] = {}
 
     def of(self, topic: BagTopic) -> Decoder | None:
         """Return what unpacks the messages of a topic; None if nothing here can."""
+        store, digest, _ = self.version(topic)
+        if store is None:
+            return None
+        if KNOWN.get(topic.type) == digest:
+            return unpack_cells if topic.type == CELLS else unpack_string
+        return _Generic(store, topic.type).decode
+
+    def version(self, topic: BagTopic) -> tuple[Any, str, bool]:
+        """Return a typestore that reads a topic (None: nothing here can), the hash of its type
+        and whether that is the installed one.
+        """
+        nothing = None, '', False
         definition = topic.definition
         try:
             current = installed(topic.type)
@@ -122,20 +149,32 @@ class Decoders:
             # Older bags carry no definitions: then the installed one must do.
             if current is None or (topic.digest and topic.digest != current.digest):
                 self._problems[f'topics of unknown version of {topic.type}'] += 1
-                return None
+                return nothing
             definition = current.definition
         store, digest = self._store(topic.type, definition)
         if store is None:
             self._problems['topics whose definition is malformed'] += 1
-            return None
+            return nothing
         if topic.digest and topic.digest != digest:
             self._problems['topics with a wrong type hash'] += 1
-            return None  # what the bytes mean is not known
-        if current is not None and current.digest and digest != current.digest:
+            return nothing  # what the bytes mean is not known
+        if current is None:
+            return store, digest, False
+        here, ours = self._store(topic.type, current.definition)
+        if here is None:  # an installed definition that rosbags does not understand
+            return store, digest, digest == current.digest
+        if digest != ours:
             self._problems[f'topics of another version of {topic.type}'] += 1
-        if KNOWN.get(topic.type) == digest:
-            return unpack_cells if topic.type == CELLS else unpack_string
-        return _Generic(store, topic.type).decode
+            self._note(topic.type, store, here)
+        return store, digest, digest == ours
+
+    def _note(self, name: str, store: Any, here: Any) -> None:
+        there = _fields(store, name)
+        lacks = [field for field in _fields(here, name) if field not in there]
+        text = f'{name} is of another version'
+        text += f', without {", ".join(lacks)}' if lacks else ''
+        if text not in self._notes:
+            self._notes.append(text)
 
     def _store(self, name: str, definition: str) -> tuple[Any, str]:
         """Return a typestore that knows the definition, and the hash of it."""
@@ -158,11 +197,15 @@ def _typestore(name: str, definition: str) -> tuple[Any, str]:
         return None, ''
 
 
+def _fields(store: Any, name: str) -> list[str]:
+    return [field for field, _ in store.fielddefs[name][1]]
+
+
 class _Generic:
     def __init__(self, store: Any, name: str) -> None:
         self._store = store
         self._name = name
-        self._shape = {CELLS: _scan, STRING: _measurement}.get(name)
+        self._shape = {CELLS: _scan, STRING: _measurement, STATE: _told}.get(name)
 
     def decode(self, data: bytes) -> Any:
         try:
@@ -199,3 +242,12 @@ def _measurement(message: Any) -> Measurement:
         raise Refused('messages of an unknown version') from error
     rest = [getattr(message, name, _DEFAULTS.get(name, NAN)) for name in Measurement._fields[4:]]
     return Measurement._make([*first, *rest])
+
+
+def _told(message: Any) -> Told:
+    try:
+        strings = [(str(one.name), int(one.state)) for one in message.strings]
+    except AttributeError as error:
+        raise Refused('messages of an unknown version') from error
+    texts = [str(getattr(message, name, '')) for name in ('pack', 'pack_digest', 'last_command')]
+    return Told(texts[0], texts[1], texts[2], strings)

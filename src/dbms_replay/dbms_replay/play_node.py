@@ -2,6 +2,7 @@
 """Node `play`: a bag on its topics, with /clock, at any rate."""
 
 import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from dbms_node.parameters import declare
 from dbms_node.runtime import Stop, make_executor, run_nodes
 from dbms_pack import PackError
 
-from .bags import Bag, BagError, BagTopic
+from .bags import Bag, BagError, BagTopic, Topics
+from .decoding import Decoders, Refused
 from .playback import SECOND, Playback
 from .qos_text import kept_for_late
 from .record_node import message_type
 from .replay import LOOK
-from .schemas import installed
+from .translating import translator
 
 PERIOD = 0.01  # s of wall time between two looks at what is due
 OWN = ('/clock', '/rosout', '/parameter_events')  # not played: this run has its own
@@ -38,13 +40,15 @@ class PlayNode(Node):
     In a namespace other than the root, the topics of the recorded battery move there.
     """
 
+    FASTEST = 100.0
+
     def __init__(self, ended: Callable[[], None] = lambda: None, **kwargs: Any) -> None:
         """Open the bag; BagError if there is nothing in it to play. `ended` hears of its end."""
         super().__init__('play', **kwargs)
         self.bag = Path(declare(self, 'bag', '', 'Directory of a bag, or an .mcap file.'))
         self.battery = declare(self, 'battery', '', 'Its namespace, if there are several.')
         rate = declare(
-            self, 'rate', 1.0, 'Recorded seconds per second.', minimum=0.01, maximum=100.0,
+            self, 'rate', 1.0, 'Recorded seconds per second.', minimum=0.01, maximum=self.FASTEST,
             read_only=False,
         )  # fmt: skip
         start = declare(self, 'start', 0.0, 'Where to begin [s].', minimum=0.0, maximum=1e9)
@@ -52,10 +56,16 @@ class PlayNode(Node):
         paused = declare(self, 'paused', False, 'Time stands.', read_only=False)
         self.messages = 0
         self.ended = ended
+        self.problems: Counter[str] = Counter()  # what was not played, or not as it was
+        self._versions = Decoders(self.problems)
+        self._translators: dict[BagTopic, Callable[[bytes], Any]] = {}
+        self._topics: Topics = {}
         self._outlets: dict[BagTopic, Publisher | None] = {}
         self._times = self.create_publisher(Clock, '/clock', qos.MEASUREMENT)
         self.prepare()
-        self.playback = Playback(self.bag, self.wants, rate=rate, start=start, loop=loop)
+        self.playback = Playback(
+            self.bag, self.wants, rate=rate, start=start, loop=loop, topics=self._topics
+        )
         self.playback.paused = paused
         self._landings = 0
         self._looked = steady_now()
@@ -66,7 +76,7 @@ class PlayNode(Node):
 
     def prepare(self) -> None:
         """Offer the topics, so that nobody misses the first messages."""
-        for count, (topic, _, _) in enumerate(Bag(self.bag).messages()):
+        for count, (topic, _, _) in enumerate(Bag(self.bag, self._topics).messages()):
             if topic is not None:
                 self.wants(topic)
             if count > LOOK:
@@ -85,24 +95,47 @@ class PlayNode(Node):
     def put(self, topic: BagTopic, data: bytes) -> None:
         """Say a message."""
         publisher = self._outlets[topic]
-        if publisher is not None:
-            publisher.publish(data)
+        if publisher is None:
+            return
+        try:
+            publisher.publish(self.translated(topic, data))
+        except Refused as error:
+            self.problems[str(error)] += 1
+
+    def translated(self, topic: BagTopic, data: bytes) -> Any:
+        """Return a message as it is published here: as its bytes, or made from another version.
+
+        Refused if it cannot be.
+        """
+        translate = self._translators.get(topic)
+        return data if translate is None else translate(data)
 
     def landed(self) -> None:
         """Begin anew: the clock has jumped."""
+
+    def close(self) -> None:
+        """Say what was not played."""
+        for what, count in sorted((+self.problems).items()):
+            self.get_logger().warning(f'input: {count} {what}')
 
     # -- inside -------------------------------------------------------------------------------
 
     def offer(self, topic: BagTopic, name: str, profile: QoSProfile) -> Publisher | None:
         """Make a publisher for the bytes of a topic; None, and a warning, if nobody here could."""
         try:
-            current = installed(topic.type)
-            if topic.digest and current.digest and topic.digest != current.digest:
-                raise LookupError('it is of another version than what is installed')
-            return self.create_publisher(message_type(topic.type), name, profile)
+            kind = message_type(topic.type)
+            store, _, is_ours = self._versions.version(topic)
+            if store is None:
+                raise LookupError('what its bytes mean is not known')
         except LookupError as error:
             self.get_logger().warning(f'{topic.name} is not played: {error}')
             return None
+        if not is_ours:
+            self._translators[topic] = translator(store, topic.type, kind)
+            self.get_logger().warning(
+                f'{topic.name} is of another version: played with what both have'
+            )
+        return self.create_publisher(kind, name, profile)
 
     def _outlet(self, topic: BagTopic) -> Publisher | None:
         if topic.name in OWN:

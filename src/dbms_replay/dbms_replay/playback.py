@@ -8,7 +8,7 @@ may be as long as it likes.
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .bags import Bag, BagError, BagTopic, Read
+from .bags import Bag, BagError, BagTopic, Read, Topics
 
 SECOND = 1_000_000_000
 GAP = 60.0  # s in which nothing was recorded: left out
@@ -31,6 +31,7 @@ class Playback:
         rate: float = 1.0,
         start: float = 0.0,
         loop: bool = False,
+        topics: Topics | None = None,
     ) -> None:
         """Take topics, and s to leave out at the beginning; BagError if nothing is left."""
         self.rate = rate
@@ -45,6 +46,7 @@ class Playback:
         self._start = start
         self._settling = SETTLE  # s of wall time left to wait
         self._landing: int | None = None  # ns, where the clock goes after it
+        self._topics: Topics = {} if topics is None else topics  # the same in every lap
         self._messages = self._begin()
         self._next = self._first()
         self.time = self.begun = self._next[1]
@@ -104,7 +106,7 @@ class Playback:
         self._jump()
 
     def _begin(self) -> Iterator[Read]:
-        return Bag(self._path).messages()
+        return Bag(self._path, self._topics).messages()
 
     def _following(self) -> Read | None:
         for read in self._messages:

@@ -11,12 +11,22 @@ from dbms_pack import Pack, PackError, load_pack
 
 from .bags import Bag, BagError, BagTopic
 from .carried import DIGEST, NAME, restored
-from .decoding import CELLS, STRING, Decoder, Decoders, Measurement, Refused, Scan
+from .decoding import (
+    BLEED,
+    CELLS,
+    STATE,
+    STRING,
+    Decoder,
+    Decoders,
+    Measurement,
+    Refused,
+    Scan,
+    Told,
+)
 from .outcome import Outcome
 from .session import Session
 from .timeline import Timeline
 
-STATE = 'dbms_msgs/msg/ProtectionState'
 LOOK = 2000  # messages in which every topic of a battery has spoken
 USED = (CELLS, STRING, STATE)
 
@@ -40,7 +50,7 @@ class Replay:
         """
         self.bag = bag
         self.outcome = Outcome(problems=bag.problems)
-        self.decoders = Decoders(bag.problems)
+        self.decoders = Decoders(bag.problems, self.outcome.notes)
         self.namespace, told = self._look(namespace)
         self.pack = pack if isinstance(pack, Pack) else self._load(pack, told)
         name, digest = told
@@ -54,6 +64,7 @@ class Replay:
         scale = bag.custom.get('dbms_time_scale', '1')
         self.time_scale = float(scale) if time_scale is None else time_scale
         self._places = self._destinations()
+        self._bleeds = 0
 
     def run(
         self,
@@ -129,6 +140,8 @@ class Replay:
         outcome = self.outcome
         outcome.duration = timeline.now
         outcome.notes += session.unconnected()
+        if self._bleeds:
+            outcome.notes.append(f'{self._bleeds} bleed commands: balancing is not replayed yet')
         for counter in (session.estimation.estimator.counters, session.guard.judge.refused):
             for what, count in counter.items():
                 outcome.problems[what] += count
@@ -137,6 +150,10 @@ class Replay:
         for name in missing:
             outcome.notes.append(f'nothing recorded of {self.namespace}/{name}')
         outcome.problems['topics missing'] += len(missing)
+
+    def _take_bleed(self, _: bytes, now: float) -> None:
+        """Count a command of balancing: there is no balancing of today that would decide anew."""
+        self._bleeds += 1
 
     # -- what is in the bag -------------------------------------------------------------------
 
@@ -200,8 +217,10 @@ class Replay:
 
     def _taker(self, topic: BagTopic, session: Session) -> tuple[Any, Take] | None:
         """Return how messages of a topic are unpacked and who takes them."""
-        if _namespace(topic) != self.namespace or topic.type not in USED:
+        if _namespace(topic) != self.namespace or topic.type not in (*USED, BLEED):
             return None
+        if topic.type == BLEED:
+            return bytes, self._take_bleed
         name = topic.name[len(self.namespace) :].strip('/')
         kind, index = self._places.get(name, ('', 0))
         if kind != topic.type:
@@ -243,19 +262,19 @@ def _take_string(
     session.string(index, measured, now)
 
 
-def _take_state(session: Session, names: list[str], message: Any, now: float) -> None:
-    for one in message.strings:
-        if one.name in names:
-            session.state(names.index(one.name), int(one.state), message.last_command, now)
+def _take_state(session: Session, names: list[str], told: Told, now: float) -> None:
+    for name, state in told.strings:
+        if name in names:
+            session.state(names.index(name), state, told.last_command, now)
 
 
 def _told_pack(decode: Decoder | None, data: bytes) -> tuple[str, str]:
     if decode is None:
         return '', ''
     try:
-        message = decode(data)
-        return str(message.pack), str(message.pack_digest)
-    except (Refused, AttributeError):
+        told: Told = decode(data)
+        return told.pack, told.digest
+    except Refused:
         return '', ''
 
 

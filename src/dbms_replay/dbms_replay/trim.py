@@ -5,9 +5,12 @@ from pathlib import Path
 
 from .bags import Bag, BagTopic
 from .carried import without
+from .decoding import BLEED
 from .replay import USED
 from .schemas import Schema
 from .segment import Segment, Topic
+
+KEPT = (*USED, BLEED)
 
 
 def trim(source: Path, target: Path, namespace: str) -> int:
@@ -21,7 +24,7 @@ def trim(source: Path, target: Path, namespace: str) -> int:
     numbers: dict[BagTopic, int] = {}
     count = 0
     for topic, time, data in bag.messages():
-        if topic is None or topic.type not in USED or not topic.name.startswith(f'{namespace}/'):
+        if topic is None or topic.type not in KEPT or not topic.name.startswith(f'{namespace}/'):
             continue
         if topic not in numbers:
             numbers[topic] = len(numbers) + 1

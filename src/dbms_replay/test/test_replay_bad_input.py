@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is wrong with a recording is counted, and never a false trip."""
 
-import pytest
-from replay_rig import CELLS, EPOCH, SECOND, Scene, cells_bytes, replay, trips
+from collections import Counter
 
-from dbms_replay.bags import Bag, BagError
+import pytest
+from dbms_msgs.msg import ProtectionState, StringState
+from rclpy.serialization import serialize_message
+from replay_rig import CELLS, EPOCH, SECOND, STRING, Scene, cells_bytes, replay, trips
+
+from dbms_replay.bags import Bag, BagError, BagTopic
+from dbms_replay.decoding import STATE, Decoders
 from dbms_replay.replay import Replay
 from dbms_replay.schemas import Schema, installed
 from dbms_replay.segment import Segment, Topic
@@ -147,6 +152,67 @@ def test_an_older_version_is_read_by_the_definition_it_brings(tmp_path):
     outcome = replay(cells_of(tmp_path / 'a.mcap', schema))
     assert outcome.messages[CELLS] == 20
     assert problems(outcome)[f'topics of another version of {CELLS}'] == 1
+
+
+def shortened(kind, cut, source, target):
+    """Write a recording anew as a version had it in which a type ends before the field `cut`."""
+    definition = installed(kind).definition
+    first, line, rest = definition.partition('=' * 80)
+    first = first[: first.index(cut)]
+    here, older = (
+        Decoders(Counter()).version(BagTopic('', kind, text, ''))[0]
+        for text in (definition, first + line + rest)
+    )
+    segment = Segment(target, custom=Bag(source).custom)
+    for topic, time, data in Bag(source).messages():
+        schema = Schema(kind, first + line + rest, '')
+        if topic.type != kind:
+            schema = installed(topic.type)
+        else:
+            data = bytes(older.serialize_cdr(here.deserialize_cdr(data, kind), kind))
+        number = numbers_of(segment, topic.name, schema)
+        segment.write(number, time, time, data)
+    segment.close()
+    return target
+
+
+def numbers_of(segment, name, schema):
+    known = segment.__dict__.setdefault('known', {})
+    if name not in known:
+        known[name] = len(known) + 1
+        segment.add_topic(known[name], Topic(name, schema))
+    return known[name]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'cut', 'lacks'),
+    [
+        (CELLS, 'uint32 bleeding', 'without bleeding, serial, status'),
+        (STRING, 'float32 lease_remaining', 'without lease_remaining, status'),
+        (STATE, 'uint16 faults_active', 'without faults_active, faults_latched, last_command'),
+    ],
+)
+def test_what_an_older_version_lacks_is_said_and_the_replay_is_the_same(
+    tmp_path, kind, cut, lacks
+):
+    scene = Scene(tmp_path / 'new.mcap', high)
+    for second in range(5):
+        scene.run(1, start=float(second))
+        strings = [StringState(name='a')]
+        told = ProtectionState(pack='robot_13s', strings=strings, last_command='connect')
+        scene.state(serialize_message(told), second + 0.99)
+    new = scene.close()
+    old = shortened(kind, cut, new, tmp_path / 'old.mcap')
+    expected, outcome = replay(new), replay(old)
+    assert outcome.events == expected.events and trips(outcome) == [('CELL_OVERVOLTAGE', 'm1:3')]
+    assert problems(outcome)[f'topics of another version of {kind}'] == 1 + (kind == CELLS)
+    assert outcome.notes == [f'{kind} is of another version, {lacks}']
+
+
+def high(time, kind, fields):
+    if kind == 'm1' and time > 3.5:
+        fields['voltages'][2] = 4.5
+    return fields
 
 
 def test_a_version_without_the_measurements_is_an_unknown_one(tmp_path):
