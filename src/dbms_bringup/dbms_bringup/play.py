@@ -37,8 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _play(value: argparse.Namespace) -> int:
-    if not 0.01 <= value.rate <= 100.0:
-        raise ValueError(f'--rate {value.rate:g}: allowed are 0.01 to 100')
+    fastest = 5 if value.nodes else 100
+    if not 0.01 <= value.rate <= fastest:
+        where = ' with --nodes' if value.nodes else ''
+        raise ValueError(f'--rate {value.rate:g}: allowed{where} are 0.01 to {fastest}')
     bag = Bag(value.bag)
     options = PlayOptions(
         bag=str(value.bag), battery=value.battery or '', rate=value.rate, start=value.start,

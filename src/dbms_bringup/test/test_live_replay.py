@@ -7,15 +7,20 @@ from pathlib import Path
 
 import pytest
 import rclpy
-from dbms_msgs.msg import Fault, Faults, ProtectionState
+from dbms_msgs.msg import BleedCommand, Fault, Faults, ModuleCells, ProtectionState
+from rclpy.serialization import serialize_message
 from rosgraph_msgs.msg import Clock
 
 from dbms_bringup.one_process import make_nodes
+from dbms_bringup.play import main
 from dbms_bringup.replaying import PlayOptions, player, replay_graph
 from dbms_node import qos
 from dbms_node.runtime import close_node, make_executor
 from dbms_pack import load_pack
 from dbms_replay.bags import Bag
+from dbms_replay.decoding import BLEED, CELLS
+from dbms_replay.schemas import Schema, installed
+from dbms_replay.segment import Segment, Topic
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / 'src' / 'dbms_replay' / 'test'))
@@ -92,11 +97,12 @@ def test_pauses_and_laps_trip_nothing_and_begin_anew(staged, tmp_path):
     # Three heartbeats: much longer than a module may be silent.
     stage.until(lambda: len(stage.told) >= heard + 3)
     assert stage.connected()
-    before = estimation._estimation
+    before, offered = estimation._estimation, len(list(stage.play.publishers))
     stage.play.set_parameters([rclpy.parameter.Parameter('paused', value=False)])
     stage.until(lambda: stage.play.playback.landings == 1 and not stage.connected())
     stage.until(stage.connected)
     assert estimation._estimation is not before
+    assert len(list(stage.play.publishers)) == offered  # none more for a lap
     assert any(one.reason == 'not connected yet' for told in stage.told for one in told.strings)
     assert not stage.faults
 
@@ -145,3 +151,48 @@ def test_played_as_it_was_every_message_comes_again():
         assert stage.clock == pytest.approx(recorded[-1][1] * 1e-9, abs=0.001)
     finally:
         stage.close()
+
+
+def test_older_messages_are_played_with_what_they_have_and_bad_ones_counted(staged, tmp_path):
+    scene = Scene(tmp_path / 'new.mcap').run(5)
+    scene.put('m1', b'\x00\x01\x00\x00short', 5.0)
+    bag = older(scene.close(), tmp_path / 'old.mcap')
+    stage = staged(bag, rate=2.0)
+    heard, bleeds = [], []
+    listen = stage.listener.create_subscription
+    listen(ModuleCells, 'modules/m1/cells', heard.append, qos.MEASUREMENT)
+    listen(BleedCommand, 'modules/m1/bleed', bleeds.append, qos.COMMAND)
+    stage.until(lambda: stage.ended and heard and bleeds)
+    assert list(heard[-1].voltages) == pytest.approx([3.7] * 7, abs=0.01)
+    assert heard[-1].status == 0 and bleeds[-1].cells == 5
+    assert any(told.state == ProtectionState.CONNECTED for told in stage.told)
+    assert stage.play.problems['messages too short'] == 1
+    assert stage.play.problems['topics of another version of dbms_msgs/msg/ModuleCells'] == 2
+    assert not stage.faults
+
+
+def test_rates_at_which_nodes_come_late_are_refused(tmp_path, capsys):
+    bag = Scene(tmp_path / 'a.mcap').run(1).close()
+    assert main([str(bag), '--nodes', '--rate', '10']) == 2
+    assert 'allowed with --nodes are 0.01 to 5' in capsys.readouterr().err
+
+
+def older(source, target):
+    """Write a recording anew as a version without the last three fields of scans had it."""
+    first, line, rest = installed(CELLS).definition.partition('=' * 80)
+    kept = first[: first.index('uint32 bleeding')]
+    segment = Segment(target, custom=Bag(source).custom)
+    numbers = {}
+    for topic, at, data in Bag(source).messages():
+        if topic.name not in numbers:
+            numbers[topic.name] = len(numbers) + 1
+            schema = installed(topic.type)
+            if topic.type == CELLS:
+                schema = Schema(CELLS, kept + line + rest, '')
+            segment.add_topic(numbers[topic.name], Topic(topic.name, schema))
+        whole = topic.type != CELLS or len(data) < 20
+        segment.write(numbers[topic.name], at, at, data if whole else data[:-12])
+    segment.add_topic(9, Topic('/battery/modules/m1/bleed', installed(BLEED)))
+    segment.write(9, at, at, serialize_message(BleedCommand(cells=5, lease=1.0)))
+    segment.close()
+    return target
