@@ -2,6 +2,7 @@
 """Limits that are obeyed: a simple cell, a load that follows with a lag, and no swinging."""
 
 import math
+from collections import deque
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from protection_rig import make_limits, make_pack
 
-from dbms_pack import Level
+from dbms_pack import Level, load_pack
 from dbms_protection.limits import NO_DERATING, LimitCalculator
 from dbms_protection.measurements import CellData
 
@@ -140,6 +141,77 @@ def test_a_sudden_rise_is_followed_at_once_and_the_way_back_is_slow():
     cell.ocv = 3.7
     back = [cell.step(1).charge_current for _ in range(30)]
     assert back[-1] <= 50.0 * 0.1 * 3.1
+
+
+# -- shipped packs, and loads that answer late ----------------------------------------------------
+
+
+def late(name, soc, way, delay, factor, steps=600):
+    """Play a shipped pack under all that is allowed, `delay` s late; shares of nominal, highest V.
+
+    `factor`: true resistances over those of its cell file.
+    """
+    pack = load_pack(name)
+    cell, limits = pack.cell, pack.limits
+    calculator, data, random = LimitCalculator(pack), CellData(pack), np.random.default_rng(1)
+    warm = [np.interp(25.0, cell.temperatures, np.median(table, axis=1))
+            for table in (cell.r0, cell.r1, cell.r2, cell.tau1, cell.tau2)]  # fmt: skip
+    ohms, taus = np.array(warm[:3]) * factor / pack.parallel, np.array([STEP / 10, *warm[3:]])
+    drops, current = np.zeros(3), 0.0
+    levels = limits.overcurrent_charge if way > 0 else limits.overcurrent_discharge
+    asked, shares, volts = deque([0.0] * round(delay / STEP)), [], []
+    strings = len(pack.strings)
+    for _ in range(steps):
+        current += (asked.popleft() - current) * 0.6
+        soc += current * STEP / 3600.0 / (cell.capacity * pack.parallel)
+        drops += (current * ohms - drops) * -np.expm1(-STEP / taus)
+        volts.append(float(np.interp(soc, cell.ocv_soc, cell.ocv_voltage)) + drops.sum())
+        for index, module in enumerate(pack.modules):
+            cells = volts[-1] + random.normal(0.0, 0.001, module.cells)
+            data.put(
+                index, cells.astype(np.float32), np.full(module.temperatures, 25.0, np.float32)
+            )
+        now = calculator.update(
+            data, [NO_DERATING] * strings, np.full(strings, True), '', STEP, [current] * strings
+        )
+        allowed = (now.charge_current if way > 0 else now.discharge_current) / strings
+        asked.append(way * allowed)
+        shares.append(allowed / levels[Level.MOL].at)
+    return np.array(shares), np.array(volts), limits
+
+
+def turns(series, least):
+    """Count how often a series turns by more than `least`: a cycle never stops turning."""
+    found, way, extreme = 0, 0, series[0]
+    for value in series:
+        if way * (value - extreme) >= 0.0 and way:
+            extreme = value
+        elif abs(value - extreme) > least:
+            found, way, extreme = found + 1, 1 if value > extreme else -1, value
+    return found
+
+
+@pytest.mark.parametrize('delay', [0.1, 1.0, 2.0])
+@pytest.mark.parametrize('factor', [0.6, 1.6])
+@pytest.mark.parametrize(
+    'name, way, soc',
+    [('robot_13s', 1, 0.97), ('robot_13s', -1, 0.06),
+     ('marine_2x16s', 1, 0.996), ('marine_2x16s', -1, 0.02)],
+)  # fmt: skip
+def test_a_load_that_answers_late_does_not_make_a_shipped_pack_swing(
+    name, way, soc, factor, delay
+):
+    shares, volts, limits = late(name, soc, way, delay, factor)
+    assert shares[-1] < 0.95, 'the limit is at work'
+    assert turns(shares[150:], 0.02) <= 2
+    assert volts.max() < limits.cell_overvoltage[Level.MSL].at
+    assert volts.min() > limits.cell_undervoltage[Level.MSL].at
+
+
+def test_turns_are_counted():
+    swinging = 0.5 + 0.1 * np.sin(np.arange(200) / 5.0)
+    assert turns(swinging, 0.02) > 10
+    assert turns(np.linspace(1.0, 0.2, 200), 0.02) == 1
 
 
 # -- voltage limits -------------------------------------------------------------------------------
