@@ -22,6 +22,8 @@ _SET = re.compile(r'(^limits:.*?\bset:\s*)[^\s,}#]+', re.MULTILINE | re.DOTALL)
 def carried(pack: Pack) -> dict[str, str]:
     """Return what a recording is to say of its pack; the files themselves where they are there."""
     told = {NAME: pack.name, DIGEST: pack.digest}
+    if pack.cell.path is None:
+        return told
     try:
         text = pack.path.read_text('utf-8')
         files = {FILES['pack']: text, FILES['cell']: pack.cell.path.read_text('utf-8')}

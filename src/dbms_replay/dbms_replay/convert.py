@@ -6,7 +6,7 @@ counters) is refused here and counted in the same words.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,10 @@ from dbms_pack import Pack
 from .carried import carried
 from .cdr import serialize
 from .decoding import CELLS, STRING
-from .gvret import is_gvret, read_gvret
 from .schemas import installed
 from .segment import Segment, Topic
 
 NAMESPACE = '/battery'
-LOGS = ('.log', '.asc', '.blf', '.trc')
 STEP = 0.01  # s, in which the simulated wire of a CSV file goes on
 EPOCH = 1_000_000_000  # s: a CSV file says no date, and 0 would read as "no stamp"
 
@@ -95,30 +93,6 @@ class Converter:
         time = round(now * 1e9)
         self._segment.write(self._numbers[name], time, time, serialize(message))
         self.messages += 1
-
-
-def frames_of(files: Mapping[str, Path]) -> Iterator[tuple[str, can.Message]]:
-    """Read CAN logs, one per bus of the pack, together in the order of their times."""
-    import heapq
-
-    streams = [_log(bus, path) for bus, path in files.items()]
-    return heapq.merge(*streams, key=lambda pair: pair[1].timestamp)
-
-
-def _log(bus: str, path: Path) -> Iterator[tuple[str, can.Message]]:
-    if is_gvret(path):
-        yield from ((bus, message) for message in read_gvret(path))
-        return
-    if path.suffix.lower() not in LOGS:
-        raise ConvertError(f'{path}: no CAN log; known are {", ".join(LOGS)} and CSV of GVRET')
-    try:
-        with can.LogReader(str(path)) as reader:
-            for message in reader:
-                yield bus, message
-    except OSError as error:
-        raise ConvertError(f'{path}: {error.strerror}') from None
-    except (ValueError, IndexError, can.CanError, NotImplementedError, AssertionError) as error:
-        raise ConvertError(f'{path}: not readable as {path.suffix}: {error}') from None
 
 
 def play(pack: Pack, path: Path, time_scale: float) -> Iterable[tuple[str, can.Message]]:

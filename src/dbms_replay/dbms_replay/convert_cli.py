@@ -4,6 +4,7 @@
 import argparse
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import can
 
 from dbms_pack import Pack, PackError, load_pack, paths
 
-from .convert import LOGS, Converter, ConvertError, frames_of, play
+from .can_logs import LOGS, LogError, frames_of
+from .convert import Converter, ConvertError, play
 from .field_csv import FieldError, read_layout, rewrite
-from .gvret import GvretError, is_gvret
+from .gvret import is_gvret
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,14 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             inputs = value.inputs
             if value.columns:
                 inputs = [_renamed(value, Path(folder))]
-            source = _source(pack, inputs, value.speed)
+            problems: Counter[str] = Counter()
+            source = _source(pack, inputs, value.speed, problems)
             converter = Converter(pack, value.output, value.speed)
             try:
                 for bus, message in source:
                     converter.feed(bus, message)
             finally:
-                refused = converter.close()
-    except (ConvertError, FieldError, GvretError, PackError) as error:
+                refused = converter.close() + problems
+    except (ConvertError, FieldError, LogError, PackError) as error:
         print(f'dbms convert: {error}', file=sys.stderr)
         return 2
     print(f'{value.output}: {converter.messages} messages of pack {pack.name}')
@@ -54,7 +57,9 @@ def _renamed(value: argparse.Namespace, folder: Path) -> str:
     return str(target)
 
 
-def _source(pack: Pack, inputs: list[str], speed: float) -> Iterable[tuple[str, can.Message]]:
+def _source(
+    pack: Pack, inputs: list[str], speed: float, problems: Counter[str]
+) -> Iterable[tuple[str, can.Message]]:
     if len(inputs) == 1 and '=' not in inputs[0]:
         path = Path(inputs[0])
         if not path.exists():
@@ -65,14 +70,14 @@ def _source(pack: Pack, inputs: list[str], speed: float) -> Iterable[tuple[str, 
             raise ConvertError(
                 f'pack {pack.name} has the buses {", ".join(pack.buses)}: give BUS=FILE for each'
             )
-        return frames_of({next(iter(pack.buses)): path})
+        return frames_of({next(iter(pack.buses)): path}, problems)
     files = {}
     for word in inputs:
         bus, _, name = word.partition('=')
         if bus not in pack.buses or not name:
             raise ConvertError(f'{word}: BUS=FILE with a bus of {", ".join(pack.buses)}')
         files[bus] = Path(name)
-    return frames_of(files)
+    return frames_of(files, problems)
 
 
 def _parser() -> argparse.ArgumentParser:

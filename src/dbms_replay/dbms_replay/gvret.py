@@ -2,6 +2,7 @@
 """CAN logs as CSV of GVRET and SavvyCAN: a row per frame, its time in us."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,6 @@ import can
 
 _FIRST = ['Time Stamp', 'ID', 'Extended']  # how the header begins
 _DATA = 6  # columns before the first byte with 'Dir' in it; older ones lack that
-
-
-class GvretError(ValueError):
-    """A file that is no such log, and where."""
 
 
 def is_gvret(path: Path) -> bool:
@@ -24,24 +21,26 @@ def is_gvret(path: Path) -> bool:
         return False
 
 
-def read_gvret(path: Path) -> Iterator[can.Message]:
-    """Yield the frames of a log; GvretError names the row that is wrong."""
+def read_gvret(path: Path, problems: Counter[str]) -> Iterator[can.Message]:
+    """Yield the frames of a log; rows that are malformed are counted."""
     with path.open(encoding='utf-8', errors='replace', newline='') as file:
         reader = csv.reader(file)
         header = [word.strip() for word in next(reader, [])]
         first = _DATA if 'Dir' in header else _DATA - 1
-        for number, row in enumerate(reader, 2):
+        for row in reader:
             if not row:
                 continue
             try:
                 length = int(row[first - 1])
                 data = bytes(int(word, 16) for word in row[first : first + length])
-                yield can.Message(
+                message = can.Message(
                     timestamp=int(row[0]) * 1e-6,
                     arbitration_id=int(row[1], 16),
                     is_extended_id=row[2].strip().lower() in ('true', '1'),
                     data=data,
                     check=True,
                 )
-            except (ValueError, IndexError) as error:
-                raise GvretError(f'{path}: row {number}: {error}') from None
+            except (ValueError, IndexError):
+                problems['lines malformed'] += 1
+                continue
+            yield message

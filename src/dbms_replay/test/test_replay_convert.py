@@ -2,6 +2,7 @@
 """CAN logs and CSV files become bags through the driver's checks."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import can
@@ -11,6 +12,7 @@ from replay_rig import replay
 
 from dbms_pack import load_pack
 from dbms_replay.bags import Bag
+from dbms_replay.can_logs import frames_of
 from dbms_replay.convert import play
 from dbms_replay.convert_cli import main
 from dbms_replay.decoding import CELLS, unpack_cells
@@ -69,6 +71,61 @@ def test_every_format_of_log_gives_the_same_scans(tmp_path, csv, suffix):
     assert len(one) == len(two)
     for a, b in zip(one, two, strict=True):
         assert a.sequence == b.sequence and (a.voltages == b.voltages).all()
+
+
+@pytest.mark.parametrize('suffix', ['.log', '.asc', '.trc'])
+@pytest.mark.parametrize('garbage', ['words and more of them', '\x80\xff\x00', 'half', 'no hex'])
+def test_garbage_in_a_log_costs_no_frame_but_its_own(tmp_path, csv, suffix, garbage):
+    log = tmp_path / f'bus{suffix}'
+    frames = [message for _, message in play(load_pack('leaf_module'), csv, 1.0)]
+    with can.Logger(str(log)) as logger:
+        for message in frames:
+            logger.on_message_received(message)
+    lines = log.read_bytes().split(b'\n')
+    for place in (len(lines) // 3, len(lines) // 2):
+        line = lines[place].rstrip()
+        bad = {'half': line[: len(line) // 2], 'no hex': line[:-12] + b'ZZ ' + line[-9:]}
+        lines.insert(place, bad.get(garbage, garbage.encode('latin-1')))
+    log.write_bytes(b'\n'.join(lines))
+    problems = Counter()
+    read = [message for _, message in frames_of({'main': log}, problems)]
+    assert [bytes(one.data) for one in read] == [bytes(one.data) for one in frames]
+    assert problems.total() <= 2 and (problems['lines malformed'] == 2 or suffix != '.log')
+
+
+def test_a_log_that_ends_in_the_middle_is_read_as_far_as_it_goes(tmp_path, csv):
+    frames = [message for _, message in play(load_pack('leaf_module'), csv, 1.0)]
+    for suffix, kind in (('.log', 'lines malformed'), ('.blf', 'files without an end')):
+        log = tmp_path / f'bus{suffix}'
+        with can.Logger(str(log)) as logger:
+            for message in frames:
+                logger.on_message_received(message)
+        content = log.read_bytes()
+        # A log of lines: in the middle of one, before its data.
+        cut = content.rindex(b'#', 0, len(content) // 2) if suffix == '.log' else len(content) // 2
+        log.write_bytes(content[:cut])
+        problems = Counter()
+        read = [message for _, message in frames_of({'main': log}, problems)]
+        assert len(frames) // 4 < len(read) < len(frames)
+        assert problems == {kind: 1}
+
+
+@pytest.mark.parametrize('suffix', ['.log', '.asc', '.trc', '.blf'])
+def test_a_log_that_is_none_is_refused_in_words(tmp_path, capsys, suffix):
+    log = tmp_path / f'bus{suffix}'
+    log.write_bytes(b'no log at all\nnor here\n' * 20)
+    words = [str(log), '--pack', 'leaf_module', '-o', str(tmp_path / 'o.mcap')]
+    assert main(words) in (1, 2)
+    told = capsys.readouterr().err
+    assert 'not readable' in told or 'no measurement of pack' in told
+
+
+def test_a_frame_without_a_time_is_counted(tmp_path):
+    log = tmp_path / 'a.log'
+    log.write_text('(nan) can0 400#0011223344556677\n(1.0) can0 400#0011223344556677\n')
+    problems = Counter()
+    assert len(list(frames_of({'main': log}, problems))) == 1
+    assert problems == {'frames without a time': 1}
 
 
 def _foreign(time):
