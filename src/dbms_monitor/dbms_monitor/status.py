@@ -99,9 +99,7 @@ def _namespace(text: str) -> str:
     return namespace
 
 
-def _find(
-    node: StatusNode, executor: Executor, options: argparse.Namespace, stop: Stop
-) -> bool:
+def _find(node: StatusNode, executor: Executor, options: argparse.Namespace, stop: Stop) -> bool:
     """Listen until everything that is there was heard; tell if anything was."""
     begin = steady_now()
     found: float | None = None
@@ -160,9 +158,7 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=WIDTH, height=HEIGHT)
 
 
-def _follow(
-    node: StatusNode, executor: Executor, options: argparse.Namespace, stop: Stop
-) -> None:
+def _follow(node: StatusNode, executor: Executor, options: argparse.Namespace, stop: Stop) -> None:
     """Show it again and again."""
     console = _console()
 

@@ -69,9 +69,7 @@ def settle_memory() -> None:
     gc.freeze()
 
 
-def run_nodes(
-    nodes: Iterable[Node], executor: Executor, stop: Stop | threading.Event
-) -> None:
+def run_nodes(nodes: Iterable[Node], executor: Executor, stop: Stop | threading.Event) -> None:
     """Spin `nodes` and close every one of them however it ends.
 
     A node with a method `close()` is closed by it, before it is destroyed: contactors are opened
