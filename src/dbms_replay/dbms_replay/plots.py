@@ -31,15 +31,29 @@ def draw(outcome: Outcome, directory: Path, name: str) -> Path:
     soc.set_ylim(-0.02, 1.02)
     soc.set_xlabel('s')
     soc.legend(loc='best', fontsize='small')
-    for event in outcome.events:
-        if event.level == 'MSL' and event.kind == 'fault':
-            for axis in (cells, current, soc):
-                axis.axvline(event.time, color='red', linewidth=0.8)
-            cells.annotate(str(event), (event.time, 0.98), xycoords=('data', 'axes fraction'),
-                           rotation=90, va='top', ha='right', fontsize='x-small')  # fmt: skip
+    for moment, text in _trips(outcome):
+        for axis in (cells, current, soc):
+            axis.axvline(moment, color='red', linewidth=0.8)
+        label = cells.annotate(text, (moment, 0.98), xycoords=('data', 'axes fraction'),
+                               rotation=90, va='top', ha='right', fontsize='x-small')  # fmt: skip
+        label.set_in_layout(False)  # a long one takes no room from the curves
     directory.mkdir(parents=True, exist_ok=True)
     target = directory / f'{name}.png'
     figure.tight_layout()
     figure.savefig(target, dpi=90)
     pyplot.close(figure)
     return target
+
+
+def _trips(outcome: Outcome) -> list[tuple[float, str]]:
+    """Return time and name of each trip; those of the same moment have one text."""
+    moments: dict[float, list[str]] = {}
+    for event in outcome.events:
+        if event.level == 'MSL' and event.kind == 'fault':
+            moments.setdefault(event.time, []).append(
+                f'{event.what} {event.level}\nat {event.place}'
+            )
+    return [
+        (moment, texts[0] + (f' and {len(texts) - 1} more' if len(texts) > 1 else ''))
+        for moment, texts in moments.items()
+    ]

@@ -129,6 +129,17 @@ def test_the_command_says_what_is_wrong(tmp_path, capsys):
             assert 'topics that the pack does not have' in captured.out
 
 
+def test_the_picture_names_trips_of_one_moment_once(tmp_path):
+    pytest.importorskip('matplotlib')
+    from dbms_replay.outcome import Event, Outcome
+    from dbms_replay.plots import _trips, draw
+
+    outcome = Outcome(events=[Event(2.0, 'fault', 'SHORT_CIRCUIT', 'a', 'MSL', '')])
+    outcome.events.append(Event(2.0, 'fault', 'OVERLOAD', 'a', 'MSL', ''))
+    assert _trips(outcome) == [(2.0, 'SHORT_CIRCUIT MSL\nat a and 1 more')]
+    assert draw(outcome, tmp_path / 'new', 'one').read_bytes().startswith(b'\x89PNG')
+
+
 def test_sqlite_bags_are_read_as_well(tmp_path):
     from rosbags.rosbag2 import StoragePlugin, Writer
 
