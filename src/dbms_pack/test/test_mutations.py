@@ -17,6 +17,7 @@ OPTIONAL |= {'bus', 'cells', 'temperatures', 'period'}
 OPTIONAL |= {key for key, quantity in QUANTITIES.items() if not quantity.required}
 OPTIONAL |= {'action', 'reset', 'leak', 'by_temperature', 'by_state', 'window', 'bridge'}
 OPTIONAL |= {'energy', 'cool_down', 'expected_cycles', 'expected_arcs'}
+OPTIONAL |= {'derating', 'charge_temperature'}
 # A level may be left out where the quantity itself may.
 LEVELS = ('mol', 'rsl', 'msl')
 NUMBERS = [-1e9, 1e30, math.nan, math.inf, 10**400]
@@ -82,7 +83,7 @@ def _fits(name, value):
         return isinstance(value, str) and (value != '' or name == 'description')
     if name == 'latch':
         return value is True
-    return name == 'modules_default' and value == {}
+    return name in ('modules_default', 'derating') and value == {}
 
 
 @relaxed
