@@ -327,9 +327,10 @@ class TestHistories(Histories.TestCase):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 class TestManyCommands(Commands.TestCase):
     settings = settings(
-        max_examples=400,
+        max_examples=150,
         stateful_step_count=50,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
@@ -337,9 +338,10 @@ class TestManyCommands(Commands.TestCase):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 class TestManyHistories(Histories.TestCase):
     settings = settings(
-        max_examples=400,
+        max_examples=150,
         stateful_step_count=80,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow],
