@@ -48,8 +48,8 @@ def _interp(x: float, places: Any, values: Any) -> float:
 @njit
 def fused(  # noqa: PLR0913
     ocv_table, entropic, gap_table, impedance, warmths, capacities, shares, error_places,
-    error_table, saturation, turn, one_c, o, bias_size, state, p, hysteresis, drift, dts, charges,
-    voltages, loads, celsius, expected,
+    error_table, saturation, turn, one_c, o, bias_size, state, p, hysteresis, drift, late, dts,
+    charges, voltages, loads, celsius, expected,
 ):  # fmt: skip
     """Advance and correct every cell; `o` are the options in the order of `OPTIONS`."""
     grid = len(ocv_table)
@@ -155,9 +155,13 @@ def fused(  # noqa: PLR0913
         foretold = 0.0
         for k in range(_N):
             foretold += h[k] * ph[k]
+        keep = math.exp(-dt / o[17])
+        late[c] = keep * late[c] + (1 - keep) * abs(drop)
         quick = (o[6] * factor * drop) ** 2 + (o[12] * model_error) ** 2 + (o[13] * slope) ** 2
+        quick += (o[18] * factor * late[c]) ** 2
         white = o[14] ** 2
-        if innovation * innovation <= o[15] ** 2 * (foretold + quick + white):
+        strange = (o[19] * factor * drop) ** 2
+        if innovation * innovation <= o[15] ** 2 * (foretold + quick + white + strange):
             noise = white + quick / min(dt / o[16], 1.0)
             weight = 1.0 / (foretold + noise)
             for i in range(_N):
@@ -172,7 +176,7 @@ OPTIONS = (
     *('drift_time', 'current_bias_time', 'offset_soc', 'offset_time', 'resistance_soc'),
     *('resistance_time', 'quick_error', 'gain_error', 'gain_error_soc', 'offset_share'),
     *('hysteresis_error', 'resistance_error', 'quick_share', 'soc_axis_error', 'voltage_noise'),
-    *('gate', 'quick_time'),
+    *('gate', 'quick_time', 'slow_time', 'slow_error', 'gate_error'),
 )
 
 
@@ -202,7 +206,7 @@ class FusedFilter:
         self.state = np.ascontiguousarray(other.state.T)
         self.covariance = np.ascontiguousarray(np.moveaxis(other.covariance, 2, 0))
         self.hysteresis = other.hysteresis.copy()
-        self._drift = other._drift.copy()
+        self._drift, self._load = other._drift.copy(), other._load.copy()
         self.expected = np.zeros(cells)
 
     def step(
@@ -216,5 +220,5 @@ class FusedFilter:
         """Advance every cell by its `dt` and correct it by its `voltage`."""
         fused(
             *self._tables, self._bias_size, self.state, self.covariance, self.hysteresis,
-            self._drift, dt, charge, voltage, current, temperature, self.expected,
+            self._drift, self._load, dt, charge, voltage, current, temperature, self.expected,
         )  # fmt: skip

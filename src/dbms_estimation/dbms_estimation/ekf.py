@@ -22,6 +22,7 @@ from dbms_pack.model import FloatArray
 from .arrays import limit
 from .ecm import REFERENCE, SOC_HIGH, SOC_LOW, CellTables, Impedance
 from .filter_options import FilterOptions
+from .frozen import FrozenReadings
 
 SIGMA_MAX = 12**-0.5  # of a value that may be anywhere in 0..1
 STATES = 6
@@ -35,7 +36,7 @@ _DOUBT = 0.1  # SOC by which sigma grows when readings are refused for long
 _SURPRISE = 9.0  # squared sigmas one reading may speak against a hypothesis
 _COLUMNS = (  # what a column has beside state and covariance
     *('started', 'hysteresis', 'expected', 'innovation', 'evidence', '_model_error'),
-    *('_bias_size', '_drift', '_gated', '_seen', '_seen_current', '_moved', '_warm', 'fresh'),
+    *('_bias_size', '_drift', '_load', '_gated', '_warm', 'fresh'),
 )
 
 
@@ -75,12 +76,11 @@ class CellFilter:
         self.innovation: FloatArray = np.full(cells, np.nan)
         self.evidence: FloatArray = np.zeros(cells)
         self._drift: FloatArray = np.zeros(cells)  # SOC per s, slow
+        self._load: FloatArray = np.zeros(cells)  # V, what the current added, of late
         self._warm = np.ones(cells, dtype=bool)  # whether its temperature is measured
         self._gated = np.zeros(cells)  # s without a believed reading
-        self._seen = np.full(cells, np.nan)  # V, the last reading that was a new one
-        self._seen_current = np.zeros(cells)
+        self._frozen = FrozenReadings(cells, self.options.frozen)
         self.fresh = np.zeros(cells, dtype=bool)  # what is left in its RC pairs is not known
-        self._moved = np.zeros(cells)  # V the OCV should have moved since then
 
     def _hold(self, state: FloatArray, covariance: FloatArray) -> None:
         self.state, self.covariance = state, covariance
@@ -91,6 +91,7 @@ class CellFilter:
         self._hold(self.state[:, columns], self.covariance[:, :, columns])
         for name in (*_COLUMNS, '_charge_of_full', 'health'):
             setattr(self, name, getattr(self, name)[columns])
+        self._frozen.take(columns)
 
     @property
     def sigma(self) -> FloatArray:
@@ -156,6 +157,7 @@ class CellFilter:
         self.v1[where] = np.broadcast_to(v1, soc.shape)[where]
         self.v2[where] = np.broadcast_to(v2, soc.shape)[where]
         self._drift[where] = 0.0
+        self._load[where] = 0.0
         sizes = np.stack(
             [
                 np.broadcast_to(sigma, soc.shape),
@@ -174,7 +176,7 @@ class CellFilter:
         self.fresh = self.fresh | where
         self._warm = self._warm | where
         self._gated[where] = 0.0
-        self._seen[where] = np.nan
+        self._frozen.reset(where)
 
     def forget_branch(self, where: np.ndarray) -> None:
         """Take the columns `where`, a mask or indices, for cells of which no past is known.
@@ -288,7 +290,7 @@ class CellFilter:
             self._spread(unknown * blind / self._charge_of_full)
         self._bound()
         self.hysteresis = self._tables.turned(self.hysteresis, gained)
-        self._moved += gained
+        self._frozen.count(gained)
 
     def _net(self, dt: FloatArray, gained: FloatArray) -> FloatArray:
         """Return the SOC made good in dt: back and forth brings the same errors back."""
@@ -339,17 +341,21 @@ class CellFilter:
         self.expected = ocv + factor * drop + self.offset
         self.innovation = np.where(measured, voltage - self.expected, np.nan)
         innovation = np.where(measured, voltage - self.expected, 0.0)
-        measured &= ~self._is_frozen(z, slope, voltage, load, measured)
+        measured &= ~self._frozen.find(measured, voltage, load, z.r0, slope)
         h = np.array([slope, factor, factor, -r0 * factor, np.ones_like(slope), drop])
         ph = np.einsum('ijn,jn->in', p, h)
         foretold = np.einsum('in,in->n', h, ph)
+        kept = np.exp(-dt / options.slow_time)
+        self._load = kept * self._load + (1 - kept) * np.abs(drop)
         quick = (
             np.square(options.quick_error * factor * drop)
+            + np.square(options.slow_error * factor * self._load)
             + np.square(options.quick_share * self._model_error)
             + np.square(options.soc_axis_error * slope)
         )
         white = options.voltage_noise**2
-        gate = options.gate**2 * (foretold + quick + white)
+        strange = np.square(options.gate_error * factor * drop)
+        gate = options.gate**2 * (foretold + quick + white + strange)
         believed = measured & (np.square(innovation) <= gate)
         # One independent look per correlation time, however often the board reports.
         looks = np.minimum(np.maximum(dt, _TINY) / options.quick_time, 1.0)
@@ -366,23 +372,6 @@ class CellFilter:
         # negative in double precision, which is what the Joseph form would be for.
         p -= (weight * ph)[:, None] * ph[None]
         self._doubt(measured & ~believed, believed, dt)
-
-    def _is_frozen(
-        self,
-        z: Impedance,
-        slope: FloatArray,
-        voltage: FloatArray,
-        load: FloatArray,
-        measured: np.ndarray,
-    ) -> np.ndarray:
-        """Return where the reading stands still although current or charge moved the cell."""
-        still = measured & (voltage == self._seen)
-        fresh = measured & ~still
-        self._seen[fresh] = voltage[fresh]
-        self._seen_current[fresh] = load[fresh]
-        self._moved[fresh] = 0.0
-        moved = z.r0 * (load - self._seen_current) + slope * self._moved
-        return still & (np.abs(moved) > self.options.frozen)
 
     def _doubt(self, refused: np.ndarray, believed: np.ndarray, dt: FloatArray) -> None:
         """After `gate_patience` of refused readings it is the SOC that is not believed."""

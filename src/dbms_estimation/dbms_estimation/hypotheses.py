@@ -216,7 +216,8 @@ class HypothesisFilter:
             return
         # The median: a mean would be an SOC that nobody believes in, and a true start would not
         # stay true.
-        self.soc = np.where(np.isfinite(self._said), self._said, self._median())
+        middle = np.where(self.hypotheses > 1, self._median(), self._mean(columns.soc))
+        self.soc = np.where(np.isfinite(self._said), self._said, middle)
         off = np.abs(columns.soc - self.soc[self.owner])
         rms = np.sqrt(self._mean(columns.covariance[0, 0] + np.square(off)))
         # Of several peaks, 2 sigma shall hold what 2 sigma of a single one do.

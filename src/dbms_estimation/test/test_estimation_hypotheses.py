@@ -246,7 +246,7 @@ def test_a_cold_cell_may_have_much_left_in_its_circuit_from_before_the_start():
         feed(cells, cold | {'current': pulses(float(k)), 'voltage': drive.voltage})
         inside.append(np.abs(cells.soc - drive.soc) < 2 * cells.sigma)
     assert np.mean(inside) > 0.98
-    assert np.abs(cells.soc - drive.soc).max() < 0.02
+    assert np.abs(cells.soc - drive.soc).max() < 0.03
 
 
 def test_hypotheses_that_are_sure_to_the_last_digit_merge_without_a_logarithm_of_zero():

@@ -117,7 +117,7 @@ def test_after_a_rest_the_voltage_corrects_what_flowed_meanwhile():
     drive.truth.step(20000.0, 0.0)
     resumed = Next(records, drive.truth, drive.time + 23600.0)
     resumed.drive.run(300.0, at_rest)
-    assert resumed.error.max() < 0.03
+    assert resumed.error.max() < 0.04
 
 
 def test_a_pack_that_was_charged_meanwhile_is_noticed_and_no_cell_taken_for_another():

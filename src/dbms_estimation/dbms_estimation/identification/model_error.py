@@ -25,6 +25,7 @@ class Residual:
     soc: FloatArray
     error: FloatArray  # V
     weight: FloatArray
+    unseen: float = 1.0  # by how much more the model would be off had the file not been in the fit
 
     @property
     def rms(self) -> float:
@@ -53,7 +54,7 @@ def error_table(
     values, rows = [], []
     for place in known:
         here = [r for r, p in zip(residuals, places, strict=True) if p == place]
-        whole = float(np.sqrt(np.mean([r.rms**2 for r in here])))
+        whole = float(np.sqrt(np.mean([(r.unseen * r.rms) ** 2 for r in here])))
         values.append(max(whole, LEAST_ERROR))
         rows.append([max(_zone(here, zone, whole), LEAST_ERROR) for zone in range(len(ZONES))])
     colder = np.arange(known[0] - _STEP, COLDEST - 0.1, -_STEP)[::-1]
@@ -73,7 +74,7 @@ def _zone(residuals: Sequence[Residual], place: int, otherwise: float) -> float:
     for r in residuals:
         here = (r.soc >= edges[place]) & (r.soc < edges[place + 1]) & (r.weight > 0)
         if here.any():
-            squares.append(_rms(r.error[here], r.weight[here]) ** 2)
+            squares.append((r.unseen * _rms(r.error[here], r.weight[here])) ** 2)
     return float(np.sqrt(np.mean(squares))) if squares else otherwise
 
 
