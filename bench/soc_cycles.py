@@ -47,7 +47,7 @@ KINDS = (
     Kind('lg_hg2', 'lg_hg2/40degC/*_HPPC_processed.csv.gz', 'HPPC', trained=True),
     Kind('lg_hg2', 'lg_hg2/n20degC/*_HPPC_processed.csv.gz', 'HPPC', trained=True),
     Kind('lg_hg2', 'lg_hg2/40degC/*_Cap_1C_processed.csv.gz', '1C'),
-    Kind('lg_hg2', 'lg_hg2/n20degC/*_Cap_1C_processed.csv.gz', '1C'),
+    Kind('lg_hg2', 'lg_hg2/n20degC/*_Cap_1C_processed.csv.gz', '1C', trained=True),
     Kind('a123_m1a', 'a123_m1a/dyn/*_s1.csv.gz', 's1', _A123, trained=True),
     Kind('a123_m1a', 'a123_m1a/dyn/*_s2.csv.gz', 's2', _A123, room=True, ends_empty=True),
     Kind('a123_m1a', 'a123_m1a/dyn/*_s3.csv.gz', 's3', _A123, room=True, ends_full=True),
