@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from dbms_msgs.msg import Holder
 from dbms_msgs.srv import Command
@@ -12,6 +12,8 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from dbms_node import qos
+from dbms_node.clocks import steady_now, steady_timer
+from dbms_node.held_answers import HeldAnswers
 from dbms_node.outbox import Outbox
 from dbms_node.parameters import declare
 
@@ -19,13 +21,24 @@ from .commander import Commander
 from .emergency import EmergencyStop
 from .guard import Guard
 from .holder import Request, Rules
+from .journal import Kept
 
 KINDS = ('connect', 'disconnect', 'reset_faults')
 LAPSES = ('stay', 'disconnect')
 BUTTON = 'emergency_stop/pressed'
+ANSWER_WITHIN = 1.0  # s, also if the event log does not have the command by then
+LOOK = 0.05  # s, between looks for answers that are overdue
 
 Work = Callable[[Callable[[Guard, float], None]], None]  # the call gets the steady time
-Note = Callable[[str, str, str, str, str], None]  # kind, origin, reason, strings, answer
+
+
+class Note(Protocol):
+    """Keeps a command; tells whether `kept` will hear what came of it."""
+
+    def __call__(
+        self, kind: str, origin: str, reason: str, strings: str, answer: str, /,
+        kept: Kept | None = None,
+    ) -> bool: ...  # fmt: skip
 
 
 class Desk:
@@ -44,6 +57,8 @@ class Desk:
         # Who only joins now gets what the button said last; the other hears every publisher.
         for profile in (qos.STATE, qos.DISPLAY):
             node.create_subscription(Bool, BUTTON, self._on_button, profile)
+        self._answers = HeldAnswers(node, self._cannot_answer)
+        self._overdue = steady_timer(node, LOOK, self._look, autostart=False)
         self._services: list[Any] = []
         self._publisher: Any = None
 
@@ -62,13 +77,11 @@ class Desk:
         """Offer the services."""
         if self._services:
             return
-        node = self._node
+        make = self._answers.create_service
         for kind in KINDS:
-            self._services.append(
-                node.create_service(Command, kind, partial(self._on_command, kind))
-            )
-        self._services.append(node.create_service(Trigger, 'emergency_stop', self._on_stop))
-        self._publisher = node.create_publisher(Holder, 'protection/holder', qos.STATE)
+            self._services.append(make(Command, kind, partial(self._on_command, kind)))
+        self._services.append(make(Trigger, 'emergency_stop', self._on_stop))
+        self._publisher = self._node.create_publisher(Holder, 'protection/holder', qos.STATE)
 
     def close(self) -> None:
         """Offer nothing any more: another guard does."""
@@ -125,7 +138,7 @@ class Desk:
             response.success, response.message = True, 'stopped; reset_faults before connecting'
 
         self._work(work)
-        self._answered('emergency_stop', Command.Request(), response.message)
+        self._answered('emergency_stop', Command.Request(), response)
         return response
 
     def _on_command(
@@ -146,18 +159,46 @@ class Desk:
 
         response.message = 'refused: internal error'
         self._work(work)
-        self._answered(kind, request, response.message)
+        self._answered(kind, request, response)
         return response
 
-    def _answered(self, kind: str, request: Command.Request, answer: str) -> None:
+    def _answered(self, kind: str, request: Command.Request, response: Any) -> None:
+        """Note what was answered; the answer leaves when that is kept, or cannot be."""
         origin = request.origin
         if request.holder and request.holder != origin:
             origin = f'{origin or "unknown"} for {request.holder}'
         if request.force:
             kind = f'{kind} by force'
-        self._note(kind, origin, request.reason, ' '.join(request.strings), answer)
+        answer = response.message
+
+        def unkept(why: str) -> None:
+            response.message = f'{answer}; not in the event log: {why}'
+
+        late = partial(unkept, f'the disk takes longer than {ANSWER_WITHIN:g} s')
+        held = self._answers.hold(response, steady_now() + ANSWER_WITHIN, late)
+
+        def kept(why: str) -> None:
+            if held is not None:
+                held.release(partial(unkept, why) if why else None)
+
+        what = (kind, origin, request.reason, ' '.join(request.strings), answer)
+        if held is None:
+            unkept('too many commands wait for the disk')
+            self._note(*what)
+        elif self._note(*what, kept=kept):
+            self._overdue.reset()
+        else:
+            held.release()  # nothing is kept at all, by order
         text = f'{kind} by {origin or "unknown"} ({request.reason}): {answer}'
         self._outbox.put(partial(self._node.get_logger().info, text))
+
+    def _look(self) -> None:
+        self._answers.tick(steady_now())
+        if not self._answers.waiting:
+            self._overdue.cancel()
+
+    def _cannot_answer(self, error: str) -> None:
+        self._outbox.put(partial(self._node.get_logger().error, error))
 
     # -- out ----------------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ class EventLog:
         self._told = told
         self._base: sqlite3.Connection | None = None
         self._written = 0
+        self._shift = 0  # of numbers, if the file could be read only after they had begun
 
     def open(self) -> int:
         """Open the file or begin a new one; return the number of the newest event."""
@@ -72,7 +73,7 @@ class EventLog:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._base = self._connect()
                 self.problem = ''
-                return int(self._one('SELECT coalesce(max(number), 0) FROM events'))
+                return _newest(self._base)
             except _FAILURES as error:
                 self._drop()
                 damaged = isinstance(error, ValueError) or _is_damage(error)
@@ -106,10 +107,6 @@ class EventLog:
             raise
         return base
 
-    def _one(self, query: str) -> Any:
-        assert self._base is not None
-        return self._base.execute(query).fetchone()[0]
-
     # -- writing ------------------------------------------------------------------------------
 
     def append(
@@ -120,7 +117,10 @@ class EventLog:
         rows = [(e.number, e.at, e.kind, e.level, e.text, json.dumps(e.detail)) for e in events]
 
         def work(base: sqlite3.Connection) -> None:
-            base.executemany('INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?)', rows)
+            if rows:  # what is there already stays
+                self._shift = max(self._shift, _newest(base) + 1 - rows[0][0])
+            moved = [(row[0] + self._shift, *row[1:]) for row in rows]
+            base.executemany('INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)', moved)
             if latched is not None:
                 base.execute('DELETE FROM latched')
                 told = [(key, json.dumps(value)) for key, value in latched.items()]
@@ -138,7 +138,7 @@ class EventLog:
         """Keep the freeze frame of an event, in place of an earlier one."""
         return self._write(
             lambda base: base.execute(
-                'INSERT OR REPLACE INTO frames VALUES (?, ?)', (number, content)
+                'INSERT OR REPLACE INTO frames VALUES (?, ?)', (number + self._shift, content)
             )
         )
 
@@ -223,6 +223,10 @@ class EventLog:
         if why != self.problem:
             self._told(f'{self.path}: {why}')
         self.problem = why
+
+
+def _newest(base: sqlite3.Connection) -> int:
+    return int(base.execute('SELECT coalesce(max(number), 0) FROM events').fetchone()[0])
 
 
 def _is_damage(error: BaseException) -> bool:

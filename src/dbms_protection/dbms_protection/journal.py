@@ -24,6 +24,8 @@ WORN = 'CONTACTOR_WORN'
 HEAT_STEP = 5.0  # J that a precharge resistor takes up until that is kept
 FRAMES_AT_ONCE = 4  # trips whose frames are still being filled
 
+Kept = Callable[[str], None]  # called in the thread of the disk: '' when kept, else why it is not
+
 
 class Journal:
     """Keeps what one guard does. Stamps are s since 1970; `now` is the time of the guard."""
@@ -37,6 +39,7 @@ class Journal:
         self._number = log.open()
         self._recorder = Recorder(pack)
         self._noted: deque[tuple[str, str, str, Mapping[str, Any], bool]] = deque(maxlen=NOTED)
+        self._asked: list[Kept] = []  # who wants to know whether what is noted was kept
         self._latched_changed = False
         self._wear = {(row.string, row.contactor): row for row in log.wear()}
         self._worn: set[tuple[str, str]] = set()
@@ -74,11 +77,24 @@ class Journal:
         if what == 'reset' and fault.name == WORN:
             self._renew(fault.place.string)
 
-    def command(self, kind: str, origin: str, reason: str, strings: str, answer: str) -> None:
-        """Note a command of a person or planner, with what was answered."""
+    def command(
+        self, kind: str, origin: str, reason: str, strings: str, answer: str, stamp: float,
+        kept: Kept | None = None,
+    ) -> None:  # fmt: skip
+        """Note a command of a person or planner, with what was answered.
+
+        Who gives `kept` has it handed over at once, with all that it has changed.
+        """
         detail = {'command': kind, 'origin': origin, 'reason': reason, 'strings': strings}
         text = f'{kind} by {origin or "unknown"} ({reason or "no reason given"}): {answer}'
         self._noted.append(('command', '', text, detail, False))
+        if kept is None:
+            return
+        if self._guard is None:
+            kept('the event log is closed')
+            return
+        self._asked.append(kept)
+        self._hand_over(self._guard, stamp)
 
     def contactors(self, command: ContactorCommand) -> None:
         """Note a command to contactors that moves any, and what wears them."""
@@ -191,7 +207,14 @@ class Journal:
             self._latched_changed = False
         worn = [self._wear[key] for key in sorted(self._worn)]
         self._worn.clear()
-        self._put(lambda: self._log.append(events, latched, worn))
+        asked, self._asked = self._asked, []
+
+        def work() -> None:
+            done = self._log.append(events, latched, worn)
+            for kept in asked:
+                kept('' if done else self._log.problem or 'the file is damaged')
+
+        self._put(work)
 
     def _keep_frame(self, number: int, tripped: float) -> None:
         frame = self._recorder.cut(tripped)

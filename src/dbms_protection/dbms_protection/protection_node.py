@@ -30,7 +30,7 @@ from .desk_node import Desk
 from .estimates_node import listen
 from .event_log import EventLog
 from .guard import Guard
-from .journal import Journal
+from .journal import Journal, Kept
 from .lease import ContactorCommand
 from .news import news, write
 from .pair_node import Pairing
@@ -282,10 +282,13 @@ class ProtectionNode(SafeLifecycleNode):
             self._publish()
 
     def _note_command(
-        self, kind: str, origin: str, reason: str, strings: str, answer: str
-    ) -> None:
+        self, kind: str, origin: str, reason: str, strings: str, answer: str, /,
+        kept: Kept | None = None,
+    ) -> bool:  # fmt: skip
         if self._journal is not None:
-            self._journal.command(kind, origin, reason, strings, answer)
+            stamp = self._stamp()
+            self._journal.command(kind, origin, reason, strings, answer, stamp, kept)
+        return self._journal is not None
 
     # -- out ----------------------------------------------------------------------------------
 

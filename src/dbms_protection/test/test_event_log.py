@@ -249,11 +249,59 @@ def test_trips_of_one_moment_share_a_frame(path):
 
 def test_commands_are_kept_with_who_and_why(path):
     kept = Kept(path)
-    kept.journal.command('connect', 'helm', 'leaving port', '', 'string a is being connected')
+    what = ('connect', 'helm', 'leaving port', '', 'string a is being connected')
+    kept.journal.command(*what, stamp=kept.stamp)
     kept.run(0.1)
     command = next(e for e in event_log.read(path) if e.kind == 'command')
     assert command.detail['origin'] == 'helm'
     assert command.text == 'connect by helm (leaving port): string a is being connected'
+
+
+def test_who_asks_hears_at_once_whether_a_command_is_kept(path, monkeypatch):
+    monkeypatch.setattr(event_log, 'PAGES', 40)
+    kept = Kept(path)
+    answers = []
+    what = ('connect', 'helm', 'why', '', 'refused')
+    kept.journal.command(*what, stamp=kept.stamp, kept=answers.append)
+    assert answers == ['']
+    assert [e.kind for e in event_log.read(path)][-1] == 'command'
+    kept.journal.command(*what[:-1], 'x' * 1_000_000, stamp=kept.stamp, kept=answers.append)
+    assert 'full' in answers[1]
+    kept.finish()
+    kept.journal.command(*what, stamp=kept.stamp, kept=answers.append)
+    assert 'closed' in answers[2]
+
+
+def test_a_reset_is_kept_together_with_what_it_reset(path):
+    kept = Kept(path)
+    kept.rig.voltages[1][2] = 4.3
+    kept.run(0.5)
+    kept.rig.voltages[1][2] = 3.7
+    kept.run(0.5)
+    assert kept.log.latched()
+    assert kept.rig.guard.command('reset_faults', 'me', '', (), kept.rig.now)[0]
+    kept.journal.command('reset', 'me', '', '', 'done', stamp=kept.stamp, kept=lambda why: None)
+    assert kept.log.latched() == []  # without another cycle
+
+
+def test_a_file_that_comes_back_late_loses_none_of_its_events(path):
+    first = EventLog(path, lambda text: None)
+    first.open()
+    assert first.append([event(1, 'old'), event(2, 'old')], None, [])
+    first.close()
+    hidden = path.parent.rename(path.parent.with_name('hidden'))
+    path.parent.write_text('in the way')
+    log = EventLog(path, lambda text: None)
+    assert log.open() == 0
+    path.parent.unlink()
+    hidden.rename(path.parent)
+    assert log.append([event(1, 'new')], None, [])
+    assert log.keep_frame(1, b'frame')
+    assert [(e.number, e.text) for e in event_log.read(path)] == [
+        (1, 'old'), (2, 'old'), (3, 'new'),
+    ]  # fmt: skip
+    assert event_log.read_frame(path, 3) == b'frame'
+    log.close()
 
 
 def test_contactors_wear_with_every_closing_and_every_load_they_break(path):
