@@ -83,6 +83,8 @@ class HeldAnswers:
 
         None if too many are held: then it leaves as always.
         """
+        self._held = [held for held in self._held if not held.released]
+        self._fresh.clear()  # callbacks come one by one: what is left there was never answered
         if len(self._held) >= HELD:
             return None
         held = Held(deadline, overdue)
@@ -104,5 +106,5 @@ class HeldAnswers:
 
     @property
     def waiting(self) -> bool:
-        """Tell whether any answer is being looked after."""
-        return bool(self._held)
+        """Tell whether any answer has not left yet."""
+        return not all(held.released for held in self._held)

@@ -99,6 +99,15 @@ def test_no_more_than_so_many_are_held(desk, monkeypatch):
     assert desk.held[1] is None and not first.done()
 
 
+def test_what_has_left_takes_no_place(desk, monkeypatch):
+    monkeypatch.setattr(held_answers, 'HELD', 1)
+    desk.during = lambda held: held.release()
+    for _ in range(3):
+        future = desk.ask()
+        desk.spin(future.done)
+    assert None not in desk.held
+
+
 def test_a_service_that_is_gone_is_no_failure_of_who_releases(desk):
     desk.ask()
     desk.node.destroy_service(desk.service)
