@@ -148,6 +148,10 @@ class EventLog:
             lambda base: base.executemany('INSERT OR REPLACE INTO heat VALUES (?, ?, ?)', rows)
         )
 
+    def writable(self) -> bool:
+        """Try to write something that changes nothing; `problem` says why it cannot be done."""
+        return self._write(lambda base: base.execute(f'PRAGMA user_version = {VERSION}'))
+
     def _write(self, work: Callable[[sqlite3.Connection], Any]) -> bool:
         if self._base is None:
             self.open()

@@ -10,7 +10,7 @@ from dbms_pack import Level
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where a fault is: of a cell or sensor (1-based), of a module, or of a whole string."""
+    """Where a fault is: of a cell or sensor (1-based), a module, a whole string; '': the pack."""
 
     string: str
     module: str = ''
@@ -18,7 +18,7 @@ class Place:
     sensor: int = 0
 
     def __str__(self) -> str:
-        parts = [f'string {self.string}']
+        parts = [f'string {self.string}' if self.string else 'the pack']
         if self.module:
             parts = [f'module {self.module}']
         if self.cell:

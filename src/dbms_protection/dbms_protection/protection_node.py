@@ -22,7 +22,6 @@ from dbms_node.outbox import Outbox
 from dbms_node.places import NOWHERE, state_file
 from dbms_node.replay_clock import ReplayClock
 from dbms_node.runtime import run_node
-from dbms_node.systemd import Systemd
 from dbms_pack import Pack, load_pack
 
 from . import conversions, soa
@@ -36,6 +35,7 @@ from .news import news, write
 from .pair_node import Pairing
 from .paired_guard import PairedGuard
 from .parameters_node import declare_all
+from .watch_node import Watch
 
 HEARTBEAT = 0.5  # s, between states without a change
 VALID_FOR = 1.5  # s, limits hold without a new message: three heartbeats
@@ -50,11 +50,11 @@ class ProtectionNode(SafeLifecycleNode):
         super().__init__('protection', **kwargs)
         self._role = declare_all(self)
         self._speaks = not self._role  # for the pack
-        self._systemd = Systemd(os.environ)
         self.guard: Guard | None = None
         self._pairing: Pairing | None = None
         self._time: Callable[[], float | None] = steady_now
         self._journal: Journal | None = None
+        self._event_log: EventLog | None = None
         self._keeping = Outbox('protection events', self._cannot_keep)
         self._clients_of: list[Client] = []
         self._pending: list[deque[Future]] = []
@@ -64,6 +64,7 @@ class ProtectionNode(SafeLifecycleNode):
         self._limits_told: object = None
         self._foreign = 0
         self._outbox = Outbox('protection reports', self._cannot_tell)
+        self._watch = Watch(self, self._outbox)
         self._desk = Desk(self, self._outbox, self._work, self._note_command)
         if self._speaks:
             self._open_voice()
@@ -80,7 +81,7 @@ class ProtectionNode(SafeLifecycleNode):
     def close(self) -> None:
         """Open the contactors, release everything, and finish telling it."""
         super().close()
-        self._systemd.close()
+        self._watch.close()
         self._keeping.close()
         self._outbox.close()
 
@@ -142,7 +143,9 @@ class ProtectionNode(SafeLifecycleNode):
             )
         listen(self, pack, self._work)
         shortest = min(string.contactors.lease for string in pack.strings)
-        self.managed_timer(min(1.0 / value['rate'], shortest / TICKS_PER_LEASE), self._tick)
+        period = min(1.0 / value['rate'], shortest / TICKS_PER_LEASE)
+        self._watch.configure(self.guard, self._event_log, period, replay)
+        self.managed_timer(period, self._tick)
         self.get_logger().info(
             f'pack {pack.name} ({pack.digest[:12]}): {len(pack.strings)} strings, '
             f'{len(pack.modules)} modules, {pack.cells} cells'
@@ -171,7 +174,8 @@ class ProtectionNode(SafeLifecycleNode):
         path = state_file(name, self.get_namespace(), pack.name, suffix, os.environ)
         if path is None:
             return None
-        journal = Journal(pack, EventLog(path, self._cannot_keep), self._keeping.put)
+        self._event_log = EventLog(path, self._cannot_keep)
+        journal = Journal(pack, self._event_log, self._keeping.put)
         journal.attach(guard, self._stamp())
         return journal
 
@@ -187,7 +191,7 @@ class ProtectionNode(SafeLifecycleNode):
             self._pairing.start(steady_now())
         if now is not None:  # or else it begins with the first /clock
             self.guard.activate(now)
-        self._systemd.tell('READY=1')
+        self._watch.activated()
         self.get_logger().info('active: guarding, contactors open')
         self._publish()
 
@@ -218,6 +222,8 @@ class ProtectionNode(SafeLifecycleNode):
         pairing, self._pairing = self._pairing, None
         if pairing is not None:
             pairing.close()
+        self._event_log = None
+        self._watch.release()
         self._desk.release()
         for client in clients:
             self.destroy_client(client)
@@ -258,11 +264,12 @@ class ProtectionNode(SafeLifecycleNode):
             self._publish_limits(self.guard)
 
     def _cycle(self, guard: Guard, now: float) -> None:
+        self._watch.cycle(guard, self._pairing is None or self._pairing.leading)
         if self._pairing is not None:
             self._pairing.tick(now, self._clients_of)
         self._desk.tick(now)
         guard.tick(now)
-        self._systemd.beat(steady_now())  # only here: a guard that fails or hangs is no live one
+        self._watch.alive()  # only here: a guard that fails or hangs is no live one
 
     def _work(self, call: Callable[[Guard, float], None]) -> None:
         """Let the guard work; a fault of its own opens everything instead of ending the node."""
@@ -332,7 +339,8 @@ class ProtectionNode(SafeLifecycleNode):
 
     def _on_heartbeat(self) -> None:
         if not self.is_active:
-            self._systemd.beat(steady_now())  # nothing to guard
+            self._watch.alive()  # nothing to guard
+        self._watch.report()
         self._publish()
         self._publish_holder(periodic=True)
 

@@ -80,6 +80,11 @@ class StringGuard:
             return self._book.blocking(self.string.name)[0].text
         return self.sequence.reason
 
+    @property
+    def driver_unanswered(self) -> bool:
+        """Whether the driver has not answered the opening that holds now."""
+        return self._keeper.unanswered
+
     def lease_held(self, now: float) -> bool:
         """Tell whether a granted lease holds contactors closed."""
         return self._keeper.holds(now)
