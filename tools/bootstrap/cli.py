@@ -14,6 +14,7 @@ from .process import StepFailed, tail
 SYSTEM_COMMANDS = (
     'up', 'status', 'check', 'connect', 'disconnect', 'reset', 'events', 'bench',
     'scenario', 'estimate', 'identify', 'hub', 'record', 'replay', 'play', 'convert',
+    'policy',
 )  # fmt: skip
 
 HELP = """\
@@ -37,6 +38,7 @@ Run
   convert FILE...      a bag of a CAN log or of a CSV file
   scenario [FILE...]   run scenarios on a simulated pack and judge what happens
   estimate             the SOC over a recording of one cell, with its uncertainty
+  policy               an SROS2 policy: who may say and ask what
   hub                  a CAN hub on TCP, for processes that share a virtual bus
   identify             make a cell file from laboratory measurements
   bench                measure latency, load and accuracy on this machine

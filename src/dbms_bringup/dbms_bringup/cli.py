@@ -60,6 +60,7 @@ COMMANDS: dict[str, Run] = {
     'events': _module('dbms_protection.events_cli'),
     'hub': _module('dbms_sim.socketcand_server'),
     'scenario': _module('dbms_bringup.scenarios'),
+    'policy': _module('dbms_bringup.security'),
     'bench': bench,
     **{name: _service(name) for name in ('connect', 'disconnect', 'reset')},
 }
