@@ -20,7 +20,7 @@ from dbms_node.parameters import declare
 from .commander import Commander
 from .emergency import EmergencyStop
 from .guard import Guard
-from .holder import Request, Rules
+from .holder import Request, Rules, plain
 from .journal import Kept
 
 KINDS = ('connect', 'disconnect', 'reset_faults')
@@ -148,8 +148,13 @@ class Desk:
         response.message = 'protection is not configured'
         if commander is None:
             return response
+        # One name more than there are strings: with that many, one is wrong, and all is refused.
+        most = len(commander.guard.strings) + 1
+        strings = [plain(name) for name in list(dict.fromkeys(request.strings))[:most]]
+        request.origin, request.reason = plain(request.origin), plain(request.reason)
+        request.strings = strings
         asked = Request(
-            kind, request.origin, request.reason, tuple(request.strings),
+            kind, request.origin, request.reason, tuple(strings),
             request.holder, request.lease, request.force,
         )  # fmt: skip
 
@@ -166,7 +171,7 @@ class Desk:
         """Note what was answered; the answer leaves when that is kept, or cannot be."""
         origin = request.origin
         if request.holder and request.holder != origin:
-            origin = f'{origin or "unknown"} for {request.holder}'
+            origin = f'{origin or "unknown"} for {plain(request.holder)}'
         if request.force:
             kind = f'{kind} by force'
         answer = response.message

@@ -11,6 +11,13 @@ from fnmatch import fnmatchcase
 
 SHORTEST, LONGEST = 0.5, 86400.0  # s, of a lease
 LONGEST_NAME = 80  # characters
+LONGEST_TEXT = 300  # characters, of origin, reason and names of strings
+
+
+def plain(text: str) -> str:
+    """Return a text as it may stand in logs and states: one line, and not without end."""
+    cut = text if len(text) <= LONGEST_TEXT else f'{text[: LONGEST_TEXT - 3]}...'
+    return cut if cut.isprintable() else ''.join(c if c.isprintable() else '?' for c in cut)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,38 @@ def test_a_pack_is_held_told_and_kept_in_the_log(world_of, tmp_path):  # noqa: F
     assert 'disconnect by force by test for helm' in kept[2]
 
 
+@pytest.mark.parametrize('kind', ['connect', 'reset_faults'])
+def test_words_without_end_or_with_lines_do_not_fill_the_log(world_of, tmp_path, kind):  # noqa: F811
+    path = tmp_path / 'events.sqlite'
+    world = world_of(event_file=str(path)).activate()
+    client = world.listener.commands[kind]
+    world.until(client.service_is_ready, f'service {kind}')
+    bad = 'forged\n2026-01-01 connect by helm' + 'x' * 100_000
+    future = client.call_async(
+        Command.Request(
+            origin=bad,
+            reason=bad,
+            holder=bad,
+            lease=1.0,
+            strings=[f'{n}{bad}' for n in range(100)],
+        )
+    )
+    world.until(future.done, 'answer')
+    assert not future.result().success
+    [kept] = [event for event in event_log.read(path) if event.kind == 'command']
+    assert '\n' not in kept.text and 'forged?2026' in kept.text
+    assert len(kept.text) + len(str(kept.detail)) < 100_000
+    world.until(lambda: world.listener.state is not None, 'a state')
+    assert len(world.listener.state.last_command) < 1000
+
+
+def test_too_many_strings_refuse_the_whole_command(world_of):  # noqa: F811
+    world = world_of().activate()
+    answer = world.ask('connect', *[string.name for string in world.pack.strings], 'b', 'c')
+    assert not answer.success and 'no string b' in answer.message
+    assert world.driver.calls == [OPEN] * len(world.driver.calls)
+
+
 @pytest.mark.parametrize('profile', [qos.STATE, qos.DISPLAY, qos.MEASUREMENT])
 def test_the_button_stops_whatever_its_quality_of_service(world_of, profile):  # noqa: F811
     world = world_of().activate()
