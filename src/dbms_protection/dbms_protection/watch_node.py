@@ -35,6 +35,7 @@ LEVELS = {
     Outcome.WAITING: DiagnosticStatus.WARN,
     Outcome.FAILED: DiagnosticStatus.ERROR,
 }
+Row = tuple[str, bytes, str, dict[str, object]]  # part, level, text, values
 
 
 class Watch:
@@ -146,12 +147,25 @@ class Watch:
 
     def report(self) -> None:
         """Publish /diagnostics."""
+        name = self._node.get_fully_qualified_name()
+        message = DiagnosticArray()
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        message.status = [
+            DiagnosticStatus(
+                level=level, name=f'{name}: {part}', message=text,
+                values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+            )
+            for part, level, text, values in self._rows()
+        ]  # fmt: skip
+        self._outbox.put(partial(self._publisher.publish, message))
+
+    def _rows(self) -> list[Row]:
         test, cycles, log = self._test, self._cycles, self._log
         if test is None or cycles is None:
-            return
+            return [('self-test', DiagnosticStatus.WARN, 'protection is not configured', {})]
         checks = list(test.checks.values())
         late = cycles.trouble(steady_now())
-        rows: list[tuple[str, bytes, str, dict[str, object]]] = [
+        rows: list[Row] = [
             ('self-test', LEVELS[test.outcome], summary(checks),
              {check.name: f'{check.outcome.name.lower()}: {check.text}' for check in checks}),
             ('cycle', DiagnosticStatus.WARN if late else DiagnosticStatus.OK,
@@ -161,17 +175,6 @@ class Watch:
               'reports dropped': self._outbox.dropped}),
         ]  # fmt: skip
         if log is not None:
-            bad = bool(log.problem)
-            rows.append(('event log', DiagnosticStatus.ERROR if bad else DiagnosticStatus.OK,
-                         log.problem or 'kept', {'file': log.path}))  # fmt: skip
-        name = self._node.get_fully_qualified_name()
-        message = DiagnosticArray()
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        message.status = [
-            DiagnosticStatus(
-                level=level, name=f'{name}: {part}', message=text,
-                values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-            )
-            for part, level, text, values in rows
-        ]  # fmt: skip
-        self._outbox.put(partial(self._publisher.publish, message))
+            level = DiagnosticStatus.ERROR if log.problem else DiagnosticStatus.OK
+            rows.append(('event log', level, log.problem or 'kept', {'file': log.path}))
+        return rows
