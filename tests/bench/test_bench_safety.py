@@ -19,7 +19,10 @@ from dbms_pack.limits import QUANTITIES, levels_of
 ROOT = Path(__file__).parents[2]
 # Played by the tests of protection: no frame on the wire makes an exception, an old contactor, or
 # a call of a person.
-NOT_PLAYED = {'INTERNAL_ERROR', 'CONTACTOR_WORN', 'EMERGENCY_STOP', 'EMERGENCY_STOP_LOST'}
+NOT_PLAYED = {
+    'INTERNAL_ERROR', 'CONTACTOR_WORN', 'EMERGENCY_STOP', 'EMERGENCY_STOP_LOST',
+    'CYCLE_LATE', 'EVENT_LOG_LOST',  # of the machine, not of the pack
+}  # fmt: skip
 QUICK = (
     ('CELL_OVERVOLTAGE', Level.MSL, 'fast'),
     ('CELL_UNDERVOLTAGE', Level.RSL, 'precharge'),

@@ -144,7 +144,8 @@ class ProtectionNode(SafeLifecycleNode):
         listen(self, pack, self._work)
         shortest = min(string.contactors.lease for string in pack.strings)
         period = min(1.0 / value['rate'], shortest / TICKS_PER_LEASE)
-        self._watch.configure(self.guard, self._event_log, period, replay)
+        played = replay or value['simulation']
+        self._watch.configure(self.guard, self._event_log, period, played)
         self.managed_timer(period, self._tick)
         self.get_logger().info(
             f'pack {pack.name} ({pack.digest[:12]}): {len(pack.strings)} strings, '

@@ -65,8 +65,11 @@ class Watch:
 
     # -- life ---------------------------------------------------------------------------------
 
-    def configure(self, guard: Guard, log: EventLog | None, period: float, replay: bool) -> None:
-        """Test what can be tested now; ValueError if that forbids a start."""
+    def configure(self, guard: Guard, log: EventLog | None, period: float, played: bool) -> None:
+        """Test what can be tested now; ValueError if that forbids a start.
+
+        `played`: the pack is simulated or recorded; then late cycles are counted, and no fault.
+        """
 
         def value(name: str) -> Any:
             return self._node.get_parameter(name).value
@@ -79,7 +82,7 @@ class Watch:
         lease = min(string.contactors.lease for string in guard.pack.strings)
         self._cycles = CycleWatch(period, lease / 2.0)
         self._log = log
-        self._tells_late = not replay
+        self._tells_late = not played
         if value('realtime_priority'):
             self._warn(realtime.use_fifo(value('realtime_priority')))
         if value('lock_memory'):

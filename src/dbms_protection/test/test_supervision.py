@@ -192,13 +192,28 @@ def test_a_log_that_is_required_and_cannot_be_written_stops_the_start(  # noqa: 
     assert 'event_log_required is set' in said and 'set event_file to another place' in said
 
 
+def hold_up(world):
+    """Hold the executor up, not for as long as the lease."""
+    end = time.monotonic() + 0.6 * world.pack.strings[0].contactors.lease
+    while time.monotonic() < end:
+        pass
+
+
 def test_a_cycle_that_comes_late_is_told(world_of):  # noqa: F811
     world = world_of().activate()
-    lease = world.pack.strings[0].contactors.lease
-    end = time.monotonic() + 0.6 * lease
-    while time.monotonic() < end:  # the executor is held up, not for as long as the lease
-        pass
+    hold_up(world)
     world.until(lambda: ('CYCLE_LATE', 1, '') in world.listener.names(), 'the warning')
+
+
+def test_late_cycles_of_a_simulation_are_reported_and_no_fault_of_the_pack(world_of):  # noqa: F811
+    world = world_of(simulation=True)
+    heard = told_by(world)
+    world.activate()
+    hold_up(world)
+    world.until(lambda: 'cycle' in heard and heard['cycle'].level == b'\1', 'the report')
+    told = world.listener.faults.sequence
+    world.until(lambda: world.listener.faults.sequence > told, 'the faults of later')
+    assert world.listener.names() == set()
 
 
 @pytest.fixture
