@@ -61,6 +61,7 @@ class _Reader:
         self._outcome = outcome
         self._states: dict[str, str] = {}
         self._faults: dict[tuple[Any, ...], Event] = {}
+        self._over: set[tuple[Any, ...]] = set()
         self._limits = (float('nan'), float('nan'))
 
     def taker(
@@ -83,15 +84,19 @@ class _Reader:
                 )
 
     def _fault(self, message: Any, now: float) -> None:
-        active = {}
+        active: dict[tuple[Any, ...], Event] = {}
+        over: dict[tuple[Any, ...], Event] = {}
         for one in message.faults:
-            if not one.active:
-                continue
             place = one.module or one.string_name
             if one.cell or one.sensor:
                 place += f':{one.cell}' if one.cell else f':t{one.sensor}'
             event = Event(now, 'fault', one.name, place, level_name(one.level), one.text)
-            active[event.key] = event
+            (active if one.active else over)[event.key] = event
+        for key, event in over.items():
+            # Latched and over when first told of: it was, between two messages.
+            if key not in self._faults and key not in self._over:
+                self._outcome.events += [event, replace(event, kind='over', text='')]
+        self._over = set(over)
         for key, event in list(self._faults.items()):
             if key not in active:
                 del self._faults[key]

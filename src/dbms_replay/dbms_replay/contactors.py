@@ -4,8 +4,9 @@
 The recorded contacts followed the protection of then. Where the protection of now commands the
 same, they are shown as recorded, welded ones too. Where it commands something else, the recording
 cannot know what would have happened: contacts that obey are shown, and on the way to connected a
-string without load. Measured cells, temperatures and the current of a connected or opened string
-are always those of the recording.
+string without load. So they are where contacts opened because the protection of then had fallen
+silent: that of now has not. Measured cells, temperatures and the current of a connected or opened
+string are always those of the recording.
 """
 
 from dataclasses import replace
@@ -26,6 +27,7 @@ _COMMANDED: dict[int, Contacts | None] = {
     State.FAULTED: ALL_OPEN,
 }
 WANTED = (*CLOSING, State.CONNECTED)
+_RENEWED = (State.CONNECTED, State.LEAVING)
 
 
 class ReplayedContactors:
@@ -35,18 +37,29 @@ class ReplayedContactors:
         self.command: Contacts = ALL_OPEN  # of the replay
         self.recorded: State | None = None
 
-    def agree(self) -> bool:
-        """Tell whether the recorded protection commanded what the replayed one does."""
-        if self.recorded is None:
+    def agree(self, sample: StringSample, lease: float) -> bool:
+        """Tell whether the recorded protection commanded what the replayed one does.
+
+        `lease`: what the contactor unit had left of it in s; NaN: not recorded.
+        """
+        if self.recorded is None or self._fell_silent(sample, lease):
             return False
         then = _COMMANDED[self.recorded]
         if then is None:
             return not (self.command[0] and self.command[2])
         return then == self.command
 
-    def seen(self, sample: StringSample, connecting: bool, cell_sum: float) -> StringSample:
-        """Return the measurement as the guard is to see it; `cell_sum` in V."""
-        if self.agree():
+    def _fell_silent(self, sample: StringSample, lease: float) -> bool:
+        """Tell whether contacts have opened for want of a lease, in a state that renews it."""
+        minus, _, plus = sample.contacts
+        closed = minus == Contact.CLOSED and plus == Contact.CLOSED
+        return self.recorded in _RENEWED and lease == 0.0 and not closed
+
+    def seen(
+        self, sample: StringSample, lease: float, connecting: bool, cell_sum: float
+    ) -> StringSample:
+        """Return the measurement as the guard is to see it; `lease` in s, `cell_sum` in V."""
+        if self.agree(sample, lease):
             return sample
         minus, precharge, plus = (Contact.CLOSED if c else Contact.OPEN for c in self.command)
         shown = replace(

@@ -105,7 +105,7 @@ class FeedNode(PlayNode):
             if isinstance(message, bytes):
                 message = deserialize_message(message, StringMeasurement)
             sample = conversions.sample(message)
-            shown = self.stand_in.shown(self._strings[name], sample)
+            shown = self.stand_in.shown(self._strings[name], sample, message.lease_remaining)
             publisher.publish(_as_shown(message, shown))
 
     def landed(self) -> None:

@@ -6,7 +6,7 @@ are ticks on a grid of recorded time. The same recording gives the same result, 
 """
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from dbms_estimation.pack_estimator import PackEstimator
 from dbms_pack import Pack
 from dbms_protection import conversions
 from dbms_protection.contactors import CLOSING, State
+from dbms_protection.faults import Fault
 from dbms_protection.guard import Guard
 from dbms_protection.lease import ContactorCommand
 
@@ -26,6 +27,7 @@ from .outcome import Event, Outcome, level_name, place_name
 GUARD_PERIOD = 0.02  # s, as the node has it by default
 ESTIMATION_PERIOD = 0.1  # s
 TICKS_PER_LEASE = 6  # as in the node
+BEGUN = ('raised', 'again')  # what the book says of a fault that begins
 
 
 class Session:
@@ -55,7 +57,8 @@ class Session:
         self._answers: list[ContactorCommand] = []
         self._refusals: dict[str, str] = {}  # by string, why it could not be connected at last
         self._seen: tuple[int, int] = (-1, -1)
-        self._active: dict[Any, Event] = {}
+        self._changes: list[Event] = []  # of faults, since they were noted
+        self.guard.book.listener = self._on_fault
         self._states: list[State] = [State.OPEN] * len(pack.strings)
         self._currents = np.full(len(pack.strings), np.nan)
         shortest = min(string.contactors.lease for string in pack.strings)
@@ -88,13 +91,14 @@ class Session:
         """Take a measurement of the string of that index."""
         self.estimation.on_measurement(index, measured, measured.stamp, now)
         self._currents[index] = measured.current
-        sample = conversions.sample(measured)
+        sample, lease = conversions.sample(measured), measured.lease_remaining
         string, contactors = self.guard.strings[index], self._contactors[index]
-        if not contactors.agree():
+        if not contactors.agree(sample, lease):
             state = string.sequence.state
             connecting = state in CLOSING or (state is State.OPEN and self._wishes.wanted(index))
             cells = self.guard.judge.cells.voltages[string.string.cell_slice]
-            sample = contactors.seen(sample, connecting, float(cells.sum(dtype=np.float64)))
+            total = float(cells.sum(dtype=np.float64))
+            sample = contactors.seen(sample, lease, connecting, total)
         self.guard.on_string(index, measured.sequence, sample, now)
         self._after(now)
 
@@ -203,20 +207,14 @@ class Session:
         if self.told is not None:
             self.told(now)
 
+    def _on_fault(self, what: str, fault: Fault) -> None:
+        """Take a change of the book at once: a fault may be over before its tick is."""
+        place, level = place_name(fault.place), level_name(fault.level)
+        if what in BEGUN:
+            self._changes.append(Event(0.0, 'fault', fault.name, place, level, fault.text))
+        elif what.startswith('over'):
+            self._changes.append(Event(0.0, 'over', fault.name, place, level))
+
     def _note_faults(self, now: float) -> None:
-        events = self.outcome.events
-        active = {
-            (fault.name, fault.level, fault.place): fault for fault in self.guard.book.active()
-        }
-        # In an order of their own: sets of them have none that is the same every time.
-        for key in [key for key in self._active if key not in active]:
-            event = self._active.pop(key)
-            events.append(Event(now, 'over', event.what, event.place, event.level))
-        for key, fault in active.items():
-            if key not in self._active:
-                event = Event(
-                    now, 'fault', fault.name, place_name(fault.place), level_name(fault.level),
-                    fault.text,
-                )  # fmt: skip
-                self._active[key] = event
-                events.append(event)
+        self.outcome.events += [replace(event, time=now) for event in self._changes]
+        self._changes.clear()

@@ -63,10 +63,13 @@ class StandIn:
         if len(voltages) == place.stop - place.start:
             self._voltages[place] = voltages
 
-    def shown(self, index: int, sample: StringSample) -> StringSample:
-        """Return the measurement of a string as the protection of today is to see it."""
+    def shown(self, index: int, sample: StringSample, lease: float) -> StringSample:
+        """Return the measurement of a string as the protection of today is to see it.
+
+        `lease`: what the contactor unit had left of it, in s.
+        """
         contactors, state = self._contactors[index], self._live[index]
         connecting = state in CLOSING or (state is State.OPEN and self._wishes.wanted(index))
         cells = self._voltages[self._pack.strings[index].cell_slice]
         total = float(cells.sum(dtype=np.float64)) if np.isfinite(cells).all() else math.nan
-        return contactors.seen(sample, connecting, total)
+        return contactors.seen(sample, lease, connecting, total)

@@ -2,7 +2,15 @@
 """A replay says what the cores say of the recording, every time the same."""
 
 import pytest
-from dbms_msgs.msg import CellsState, Fault, Faults, Limits, ProtectionState, StringState
+from dbms_msgs.msg import (
+    CellsState,
+    Fault,
+    Faults,
+    Limits,
+    ProtectionState,
+    StringMeasurement,
+    StringState,
+)  # fmt: skip
 from rclpy.serialization import deserialize_message, serialize_message
 from replay_rig import EPOCH, Scene, replay, trips
 from sensor_msgs.msg import BatteryState
@@ -12,6 +20,8 @@ from dbms_replay.against import compare, said
 from dbms_replay.bags import Bag
 from dbms_replay.cdr import serialize
 from dbms_replay.replay import Replay
+
+OPEN, CLOSED = StringMeasurement.CONTACTOR_OPEN, StringMeasurement.CONTACTOR_CLOSED
 
 
 def too_high(time, kind, fields):
@@ -111,3 +121,28 @@ def test_the_stamps_of_the_outputs_are_those_of_the_recording(tmp_path):
     Replay(Bag(path)).run(output=tmp_path / 'o.mcap')
     times = [time * 1e-9 for _, time, _ in Bag(tmp_path / 'o.mcap').messages()]
     assert min(times) >= EPOCH and max(times) <= EPOCH + 2.0
+
+
+@pytest.mark.parametrize(('lease', 'expected'), [(0.0, False), (0.1, True)])
+def test_what_opened_because_the_protection_of_then_fell_silent_is_no_fault_of_today(
+    tmp_path, lease, expected
+):
+    def opened(time, kind, fields):
+        if kind != 'a':
+            return fields
+        mains = {'minus': CLOSED, 'precharge': OPEN, 'plus': CLOSED}
+        fields |= mains | {'interlock': 1, 'link_voltage': 48.1, 'lease_remaining': 0.2}
+        if time >= 3.0:
+            fields |= {'minus': OPEN, 'plus': OPEN, 'link_voltage': 10.0}
+            fields['lease_remaining'] = lease
+        return fields
+
+    scene = Scene(tmp_path / 'a.mcap', opened)
+    told = ProtectionState(
+        pack='robot_13s', strings=[StringState(name='a', state=StringState.CONNECTED)]
+    )
+    scene.state(serialize_message(told))
+    outcome = Replay(Bag(scene.run(5).close())).run(output=tmp_path / 'out.mcap')
+    # With a lease they opened by themselves: that is a fault then and now, over with the opening.
+    assert trips(outcome) == ([('CONTACTOR_FEEDBACK', 'a')] if expected else [])
+    assert trips(said(tmp_path / 'out.mcap')) == trips(outcome)
