@@ -112,6 +112,11 @@ class Story:
         return bool(self.connections) and self.connections[-1].opened is None
 
     @property
+    def settled(self) -> bool:
+        """Tell whether no string is connected, and protection has said why."""
+        return not self.connected and not self._why_to_come
+
+    @property
     def opened_on_fault(self) -> bool:
         """Tell whether all strings have opened, and a fault was why."""
         return bool(self.connections) and not self.connected and self.state == 'FAULT'
@@ -130,7 +135,7 @@ class Story:
         in_use = any(one[1] in ('CONNECTED', 'LEAVING') for one in strings)
         if in_use and not self.connected:
             self.connections.append(Connection(now))
-        elif self.connections and all(one[1] in OPEN_STATES for one in strings):
+        elif strings and self.connections and all(one[1] in OPEN_STATES for one in strings):
             last = self.connections[-1]
             if last.opened is None or self._why_to_come:
                 last.opened = last.opened or now

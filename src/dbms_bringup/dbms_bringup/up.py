@@ -138,7 +138,7 @@ class Run:
         grace = max(string.contactors.grace for string in self._plan.pack.strings)
         deadline = time.monotonic() + grace + LEAVING
         rig.observer.disconnect()
-        while rig.story.connected and (left := deadline - time.monotonic()) > 0:
+        while not rig.story.settled and (left := deadline - time.monotonic()) > 0:
             try:
                 kind, text = self._events.get(timeout=left)
             except queue.Empty:

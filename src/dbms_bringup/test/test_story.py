@@ -124,10 +124,20 @@ def test_protection_says_why_also_when_the_contacts_were_faster(story):
     connect(story)
     story.on_contactors(at(2), 'a', True, False)
     assert not story.connected
+    assert not story.settled
     story.on_state(at(3), 'STANDBY', [('a', 'OPEN', 'disconnect by somebody')])
+    assert story.settled
     story.on_state(at(4), 'STANDBY', [('a', 'OPEN', 'not connected yet')])
     (connection,) = story.connections
     assert (connection.opened, connection.why) == (at(2), 'disconnect by somebody')
+
+
+def test_protection_that_has_put_its_strings_away_says_nothing_of_them(story):
+    connect(story)
+    story.on_contactors(at(2), 'a', True, False)
+    story.on_state(at(3), 'UNCONFIGURED', [])
+    assert not story.settled
+    assert 'UNCONFIGURED' not in story.connections[0].why
 
 
 def test_an_empty_story_is_one_too(story):
