@@ -335,6 +335,7 @@ STIMULI: Mapping[str, Stimulus] = {
     'voltage_mismatch': Stimulus(_mismatch, _zero, SLOW_SENSOR + CARRIED, doubt=1.0),
     'voltage_spread': Stimulus(_below_others, _zero),
     'temperature_spread': Stimulus(_above_others, _zero, ramp=GENTLE, doubt=5.0),
+    'temperature_mismatch': Stimulus(_above_others, _zero, ramp=GENTLE, doubt=4.0),
     'voltage_jump': Stimulus(_below_others, _zero, manners=SUDDEN, why=AT_ONCE),
     'temperature_jump': Stimulus(_above_others, _zero, manners=SUDDEN, why=AT_ONCE),
     'voltage_stuck': Stimulus(

@@ -120,6 +120,7 @@ QUANTITIES: Mapping[str, Quantity] = {
         Quantity('temperature_jump', 'K', 'sensor'),
         Quantity('temperature_stuck', 'K', 'sensor'),
         Quantity('temperature_spread', 'K', 'string'),
+        Quantity('temperature_mismatch', 'K', 'module'),
         Quantity('clock_skew', '1', 'module'),
         Quantity('string_overvoltage', 'V', 'string', urgent=True),
         Quantity('string_undervoltage', 'V', 'string', under=True),

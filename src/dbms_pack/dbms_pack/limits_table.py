@@ -114,8 +114,10 @@ def _mean(pack: Pack, key: str) -> float:
 
 def unguarded(pack: Pack) -> list[str]:
     """Return the quantities that the pack could limit and does not."""
-    limited = levels_of(pack.limits)
-    return [key for key in QUANTITIES if key not in limited]
+    known = {*levels_of(pack.limits)}
+    if not any(module.redundant for module in pack.modules):
+        known.add('temperature_mismatch')  # nothing measures anything twice
+    return [key for key in QUANTITIES if key not in known]
 
 
 def as_json(pack: Pack) -> dict[str, Any]:

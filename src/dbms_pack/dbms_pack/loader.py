@@ -212,6 +212,10 @@ def _module(data: Data, string: str, first_cell: int, first_temperature: int) ->
         first_cell=first_cell,
         first_temperature=first_temperature,
         period=float(data['period']),
+        redundant=tuple(
+            tuple(int(number) for number in group)
+            for group in data.get('redundant_temperatures', ())
+        ),
     )
 
 

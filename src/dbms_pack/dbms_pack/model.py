@@ -119,6 +119,8 @@ class Module:
     first_cell: int  # index of its first cell in pack order
     first_temperature: int  # index of its first temperature sensor in pack order
     period: float  # s, between scans
+    # Sensors that measure the same spot, 1-based, in groups of two or more.
+    redundant: tuple[tuple[int, ...], ...] = ()
 
     @property
     def cell_slice(self) -> slice:

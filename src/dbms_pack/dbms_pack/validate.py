@@ -31,6 +31,7 @@ def check_pack(document: Document, data: Data, cell: CellModel | None) -> list[P
         *_check_names(document, data),
         *_check_places(document, data),
         *_check_modules(document, data),
+        *_check_redundant(document, data),
         *_check_strings(document, data, cell),
         *_check_loads(document, data),
         *check_limits(document, data, cell),
@@ -83,7 +84,7 @@ def _check_places(document: Document, data: Data) -> Iterator[Problem]:
         if bus is None:
             continue
         if buses is not None and bus not in buses:
-            where = _bus_key(document, key)
+            where = _given(document, key, 'bus')
             yield document.problem(where, repr(bus), f'a bus of this pack; {nearest(bus, buses)}')
         elif address is not None:
             yield from _once(document, seen[kind], (bus, address), (*key, 'address'), 'address')
@@ -98,11 +99,12 @@ def _units(data: Data) -> Iterator[tuple[str, KeyPath, Data]]:
             yield 'modules', module_key, module
 
 
-def _bus_key(document: Document, key: KeyPath) -> KeyPath:
+def _given(document: Document, key: KeyPath, name: str) -> KeyPath:
+    """Return where the value of a unit is written: at the unit, or in the defaults."""
     node = document.root
     for part in key:
         node = node.children[part]
-    return (*key, 'bus') if 'bus' in node.children else ('modules_default', 'bus')
+    return (*key, name) if name in node.children else ('modules_default', name)
 
 
 def _check_modules(document: Document, data: Data) -> Iterator[Problem]:
@@ -120,6 +122,29 @@ def _check_modules(document: Document, data: Data) -> Iterator[Problem]:
                 'no temperature sensor in the string',
                 'at least one: its temperature limits could not be guarded',
             )
+
+
+def _check_redundant(document: Document, data: Data) -> Iterator[Problem]:
+    """Sensors that measure the same spot exist, belong to one group, and are compared at all."""
+    fitted = False
+    for key, string in strings_of(data):
+        for module_key, module in modules_of(data, key, string):
+            where = _given(document, module_key, 'redundant_temperatures')
+            groups = [group for group in module.get('redundant_temperatures') or [] if group]
+            numbers = [number for group in groups for number in group if number is not None]
+            count = module.get('temperatures')
+            fitted |= bool(numbers)
+            if count is not None and max(numbers, default=0) > count:
+                yield document.problem(where, f'sensor {max(numbers)}', f'1 to {count}')
+            twice = [number for number in numbers if numbers.count(number) > 1]
+            if twice:
+                yield document.problem(where, f'sensor {twice[0]} twice', 'each in one group')
+    if (data.get('limits') or {}).get('temperature_mismatch') is not None and not fitted:
+        yield document.problem(
+            ('limits', 'temperature_mismatch'),
+            'no module has redundant_temperatures',
+            'name the sensors that measure the same spot, or leave the limit out',
+        )
 
 
 def _check_strings(document: Document, data: Data, cell: CellModel | None) -> Iterator[Problem]:

@@ -106,6 +106,25 @@ ROBOT, MARINE = 'robot_13s', 'marine_2x16s'
             'limits.cell_undervoltage.mol.at',
             'the nominal voltage',
         ),
+        # Sensors that measure the same spot are there, and somebody compares them.
+        (
+            MARINE,
+            {'modules_default.redundant_temperatures': [[4, 5]]},
+            'modules_default.redundant_temperatures',
+            '1 to 4',
+        ),
+        (
+            MARINE,
+            {'modules_default.redundant_temperatures': [[1, 2], [2, 3]]},
+            'modules_default.redundant_temperatures',
+            'each in one group',
+        ),
+        (
+            MARINE,
+            {'modules_default.redundant_temperatures': []},
+            'limits.temperature_mismatch',
+            'name the sensors that measure the same spot',
+        ),
         # Currents are those that the sensor sees.
         (
             ROBOT,

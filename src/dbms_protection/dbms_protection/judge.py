@@ -261,7 +261,7 @@ class Judge:
                     known.measure(float(quantity.values[element]))
 
     def _cause(self, quantity: Quantity, element: int, cause: str, now: float) -> str:
-        """Say more about the cause of a loss: where it is."""
+        """Say more about the cause than its number does: where it is."""
         if quantity.name == 'MODULE_LOST':
             known = self.cells.sequence[element] is not None
             heard = np.array([now - string.data.heard < HEARD for string in self._strings])
@@ -271,7 +271,7 @@ class Judge:
             place = quantity.places[element]
             index = self._module_names[place.module]
             return self.bridge.cause(index, place.cell) or cause
-        return cause
+        return self.more.cause(quantity.name, element) or cause
 
 
 def _measured(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -16,7 +16,7 @@ from .limits import Derating
 from .measurements import PERIODS_UNTIL_STALE, CellData, Contact, StringSample
 from .plausibility import CurrentModel
 from .quantity import Change, Quantity
-from .signals import Jumps, MovingMean, Overload, Rise, Skew, Stuck, middle
+from .signals import Jumps, MovingMean, Overload, Redundant, Rise, Skew, Stuck, middle
 from .soa import cell_places, module_places, sensor_places, string_places
 from .strings import StringGuard
 
@@ -76,6 +76,11 @@ class MoreTriggers:
         scan = max(module.period for module in pack.modules)
         sensor = max(string.current_sensor.voltage_period for string in pack.strings)
         settle = PERIODS_UNTIL_STALE * max(scan, sensor)
+        self._redundant = {
+            index: Redundant(module.redundant)
+            for index, module in enumerate(pack.modules)
+            if module.redundant and 'temperature_mismatch' in more
+        }
         self._voltage_stuck = Stuck(pack.cells, settle, 2)
         self._temperature_stuck = Stuck(pack.temperatures, scan + 2 * WARMTH_PERIOD, 2)
         jump = math.inf
@@ -128,6 +133,9 @@ class MoreTriggers:
             jumps = self._temperature_jumps
             worst = jumps.worst(where, values, complete)
             self._judge('temperature_jump', index, owner, worst, jumps.values, now)
+        if index in self._redundant:
+            apart = self._redundant[index].worst(values)
+            self._judge_one('temperature_mismatch', index, owner, apart, now)
         if 'temperature_stuck' in known:
             stuck = self._temperature_stuck
             worst = stuck.worst(where, values, complete, self._warmth[owner], now)
@@ -265,6 +273,10 @@ class MoreTriggers:
 
     def _owner_of(self, quantity: Quantity, group: int) -> int:
         return self._names[quantity.places[quantity.groups[group].start].string]
+
+    def cause(self, name: str, module: int) -> str:
+        """Say more about what a fault of a module is about; '' if there is no more to say."""
+        return self._redundant[module].said if name == 'TEMPERATURE_MISMATCH' else ''
 
     @property
     def quantities(self) -> Iterable[Quantity]:

@@ -98,6 +98,36 @@ class Stuck:
         return self._distance
 
 
+class Redundant:
+    """How far the temperature sensors of one module that measure the same spot are apart.
+
+    Of two that differ nobody can tell which one is wrong. Of three and more it is the one that is
+    farthest from their median.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[int]]) -> None:
+        self._groups = [[number - 1 for number in group] for group in groups]
+        self.said = ''  # which ones are apart most
+
+    def worst(self, values: Float32Array) -> float:
+        """Take the values of the module; return the largest distance, NaN: not all are known."""
+        largest = 0.0
+        for group in self._groups:
+            known = values[group].astype(np.float64)
+            if np.isnan(known).any():
+                return math.nan
+            distance = np.abs(known - np.median(known)) if len(group) > 2 else np.ptp(known)
+            most = float(np.max(distance))
+            if most > largest:
+                largest = most
+                names = ' and '.join(str(number + 1) for number in group)
+                self.said = f'sensors {names} at the same spot differ by {most:.1f} K'
+                if len(group) > 2:
+                    odd = group[int(np.argmax(distance))] + 1
+                    self.said = f'sensor {odd} is {most:.1f} K off the others at the same spot'
+        return largest
+
+
 def middle(values: Float32Array) -> tuple[float, float]:
     """Return the edges of the middle half of what is known; (NaN, NaN) of nothing.
 

@@ -13,6 +13,7 @@ AT = {
     'temperature_jump': (8.0, 40.0, 100.0),
     'temperature_stuck': (3.0, 5.0, 20.0),
     'temperature_spread': (8.0, 12.0, 20.0),
+    'temperature_mismatch': (4.0, 8.0, 20.0),
     'clock_skew': (0.2, 0.5, 0.9),
     'string_overvoltage': (4.15, 4.18, 4.22),
     'string_undervoltage': (3.0, 2.9, 2.8),

@@ -91,12 +91,16 @@ def _normal(random: np.random.Generator, count: int) -> FloatArray:
 
 
 def _sensor_cells(pack: Pack) -> npt.NDArray[np.intp]:
-    """Return the cell that each temperature sensor sits on: evenly along its module."""
+    """Return the cell that each temperature sensor sits on.
+
+    They lie evenly along their module; redundant ones all sit on the cell of the first of them.
+    """
     cells: list[int] = []
     for module in pack.modules:
         count = module.temperatures
-        cells += [
-            module.first_cell + int((sensor + 0.5) * module.cells / count)
-            for sensor in range(count)
-        ]
+        spots = list(range(count))
+        for group in module.redundant:
+            for number in group:
+                spots[number - 1] = group[0] - 1
+        cells += [module.first_cell + int((spot + 0.5) * module.cells / count) for spot in spots]
     return np.array(cells, dtype=np.intp)
