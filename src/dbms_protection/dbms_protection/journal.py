@@ -13,11 +13,12 @@ from typing import Any
 from dbms_pack import Level, Pack
 
 from .contactors import ALL_OPEN, NAMES
-from .event_log import Event, EventLog, WearRow
+from .event_log import Event, EventLog
 from .faults import Fault, Place
 from .freeze_frame import SPAN, Recorder, packed
 from .guard import Guard
 from .lease import ContactorCommand
+from .wear import Wear
 
 NOTED = 10000  # events that may wait for the next round; the oldest give way
 WORN = 'CONTACTOR_WORN'
@@ -41,8 +42,7 @@ class Journal:
         self._noted: deque[tuple[str, str, str, Mapping[str, Any], bool]] = deque(maxlen=NOTED)
         self._asked: list[Kept] = []  # who wants to know whether what is noted was kept
         self._latched_changed = False
-        self._wear = {(row.string, row.contactor): row for row in log.wear()}
-        self._worn: set[tuple[str, str]] = set()
+        self.wear = Wear(pack, log.wear())
         self._contacts = [ALL_OPEN for _ in pack.strings]
         self._order = {string.name: string for string in pack.strings}
         self._heat = [0.0] * len(pack.strings)  # J, as kept last
@@ -75,7 +75,7 @@ class Journal:
         if fault.latched:
             self._latched_changed = True
         if what == 'reset' and fault.name == WORN:
-            self._renew(fault.place.string)
+            self.wear.renew(fault.place.string)
 
     def command(
         self, kind: str, origin: str, reason: str, strings: str, answer: str, stamp: float,
@@ -110,7 +110,8 @@ class Journal:
                 moved.append(f'{name} {"closes" if new else "opens"}')
                 share = abs(current) / max(string.contactors.break_current, 1e-9)
                 carried = name != 'precharge' and before[0] and before[2]
-                self._wear_out(string.name, name, new, share if carried else 0.0)
+                self.wear.moved(string.name, name, new, share if carried else 0.0)
+        self._check_wear(string.name)
         flows = '' if current != current else f' at {current:.1f} A'
         reason = self._guard.strings[command.string].sequence.reason
         text = f'string {string.name}: {", ".join(moved)}{flows}: {reason}'
@@ -118,47 +119,22 @@ class Journal:
         detail = {'string': string.name, 'closed': closed}
         self._noted.append(('contactor', '', text, detail, False))
 
-    def _wear_out(self, string: str, contactor: str, closes: bool, share: float) -> None:
-        key = (string, contactor)
-        row = self._wear.get(key, WearRow(string, contactor, 0, 0, 0.0))
-        if closes:
-            row = row._replace(cycles=row.cycles + 1)
-        elif share > 1.0:
-            row = row._replace(loaded=row.loaded + 1, arcs=row.arcs + share * share)
-        self._wear[key] = row
-        self._worn.add(key)
-        self._check_wear(string)
-
     def _check_wear(self, string: str) -> None:
-        """Warn of contactors that have done what they are made for, until they are renewed."""
-        unit, worn = self._order[string].contactors, []
-        for row in self._wear.values():
-            if row.string == string and row.cycles >= unit.expected_cycles:
-                worn.append(f'{row.contactor} has closed {row.cycles} times')
-            if row.string == string and row.arcs >= unit.expected_arcs:
-                worn.append(f'{row.contactor} has broken {row.arcs:.0f} times its break current')
+        """Warn of contactors that near what they are made for, until they are renewed."""
+        worn = self.wear.worn(string)
         if worn and self._guard is not None:
             nan, now = float('nan'), self._guard.now
             known = self._guard.book.get(WORN, Level.MOL, Place(string))
             if known is not None:
-                known.cause = '; '.join(worn)
+                known.cause = worn
                 return
             # Nothing that goes on: it is over, and stands until somebody says it was replaced.
             self._guard.book.put(
                 Fault(
                     WORN, Level.MOL, Place(string), nan, nan, '', now, now, active=False,
-                    latched=True, cause='; '.join(worn), reset='named',
+                    latched=True, cause=worn, reset='named',
                 )
             )  # fmt: skip
-
-    def _renew(self, string: str) -> None:
-        """Count anew for the contactors of a string that have been replaced."""
-        unit = self._order[string].contactors
-        for key, row in list(self._wear.items()):
-            spent = row.cycles >= unit.expected_cycles or row.arcs >= unit.expected_arcs
-            if row.string == string and spent:
-                self._wear[key] = WearRow(string, row.contactor, 0, 0, 0.0)
-                self._worn.add(key)
 
     # -- keeping ------------------------------------------------------------------------------
 
@@ -169,7 +145,7 @@ class Journal:
             return
         readings = [string.reading for string in guard.strings]
         self._recorder.sample(guard.judge.cells, readings, guard.now)
-        if self._noted or self._worn:
+        if self._noted or self.wear.changed:
             self._hand_over(guard, stamp)
         self._keep_heat(guard, stamp)
         due = [frame for frame in self._frames if guard.now - frame[1] >= SPAN]
@@ -205,8 +181,7 @@ class Journal:
             offset = stamp - guard.now
             latched = {_key(f): _told(f, offset) for f in guard.book.latched()}
             self._latched_changed = False
-        worn = [self._wear[key] for key in sorted(self._worn)]
-        self._worn.clear()
+        worn = self.wear.taken()
         asked, self._asked = self._asked, []
 
         def work() -> None:

@@ -145,7 +145,8 @@ class ProtectionNode(SafeLifecycleNode):
         shortest = min(string.contactors.lease for string in pack.strings)
         period = min(1.0 / value['rate'], shortest / TICKS_PER_LEASE)
         played = replay or value['simulation']
-        self._watch.configure(self.guard, self._event_log, period, played)
+        wear = self._journal.wear if self._journal is not None else None
+        self._watch.configure(self.guard, self._event_log, wear, period, played)
         self.managed_timer(period, self._tick)
         self.get_logger().info(
             f'pack {pack.name} ({pack.digest[:12]}): {len(pack.strings)} strings, '

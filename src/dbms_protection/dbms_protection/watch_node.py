@@ -29,6 +29,7 @@ from .supervision import (
     summary,
     tell,
 )
+from .wear import Wear
 
 LEVELS = {
     Outcome.PASSED: DiagnosticStatus.OK,
@@ -46,6 +47,7 @@ class Watch:
         self._systemd = Systemd(os.environ)
         self._hardware: HardwareWatchdog | None = None
         self._log: EventLog | None = None
+        self._wear: Wear | None = None
         self._cycles: CycleWatch | None = None
         self._test: SelfTest | None = None
         self._tells_late = True
@@ -65,7 +67,9 @@ class Watch:
 
     # -- life ---------------------------------------------------------------------------------
 
-    def configure(self, guard: Guard, log: EventLog | None, period: float, played: bool) -> None:
+    def configure(
+        self, guard: Guard, log: EventLog | None, wear: Wear | None, period: float, played: bool
+    ) -> None:
         """Test what can be tested now; ValueError if that forbids a start.
 
         `played`: the pack is simulated or recorded; then late cycles are counted, and no fault.
@@ -81,7 +85,7 @@ class Watch:
         self._test = SelfTest('complete', check)
         lease = min(string.contactors.lease for string in guard.pack.strings)
         self._cycles = CycleWatch(period, lease / 2.0)
-        self._log = log
+        self._log, self._wear = log, wear
         self._tells_late = not played
         if value('realtime_priority'):
             self._warn(realtime.use_fifo(value('realtime_priority')))
@@ -106,7 +110,7 @@ class Watch:
 
     def release(self) -> None:
         """Forget the guard; nobody has to be reset for what ends by order."""
-        self._test = self._cycles = self._log = None
+        self._test = self._cycles = self._log = self._wear = None
         hardware, self._hardware = self._hardware, None
         if hardware is not None:
             hardware.close()
@@ -180,4 +184,8 @@ class Watch:
         if log is not None:
             level = DiagnosticStatus.ERROR if log.problem else DiagnosticStatus.OK
             rows.append(('event log', level, log.problem or 'kept', {'file': log.path}))
+        if self._wear is not None:
+            worn = self._wear.all_worn()
+            level = DiagnosticStatus.WARN if worn else DiagnosticStatus.OK
+            rows.append(('contactors', level, worn or 'not worn', dict(self._wear.told())))
         return rows

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from protection_rig import CELL, UNIT, Rig, make_pack
 
+from dbms_pack import Level
 from dbms_protection import event_log, events_cli
 from dbms_protection.contactors import ALL_OPEN, State
 from dbms_protection.event_log import EventLog
@@ -266,6 +267,40 @@ def test_a_worn_contactor_is_told_until_it_is_named_as_replaced(tmp_path, capsys
     assert {row.cycles for row in event_log.read_wear(life.path)} == {0}
     assert events_cli.main(['--file', str(life.path), '--wear']) == 0
     assert 'precharge' in capsys.readouterr().out
+
+
+def test_a_contactor_near_its_end_is_told_before_it_is_there(tmp_path):
+    life = Life(tmp_path / 'e.sqlite', replace(UNIT, expected_cycles=10))
+    for _ in range(8):
+        life.cycle()
+    assert life.worn() == [] and life.journal.wear.all_worn() == ''
+    life.cycle()
+    said = 'plus has closed 9 times, 90% of what it is made for'
+    assert said in life.worn()[0].cause
+    assert said in life.journal.wear.all_worn()
+    assert life.worn()[0].level is Level.MOL and life.rig.state() is not State.FAULTED
+    life.cycle()
+    assert 'plus has closed 10 times, 100%' in life.worn()[0].cause, 'it goes on counting'
+
+
+def test_arcs_wear_the_contactor_that_breaks_and_no_other(tmp_path):
+    """80 A at a break current of 20 A: 16 each time."""
+    life = Life(tmp_path / 'e.sqlite', replace(UNIT, expected_arcs=40))
+    for count in (1, 2, 3):
+        life.rig.units[0].current = -80.0
+        life.cycle()
+        life.rig.run(0.5)  # the grace is over by then
+        told = dict(life.journal.wear.told())
+        assert (
+            told['a plus']
+            == f'{count} of inf closings, {count} under load, {16.0 * count} of 40 arcs'
+        )
+        assert told['a minus'] == f'{count} of inf closings, 0 under load, 0.0 of 40 arcs'
+        assert bool(life.worn()) == (count == 3)
+    life.journal.observe(life.stamp)
+    assert 'plus has broken 48 times its break current, 120%' in life.worn()[0].cause
+    life.again()
+    assert dict(life.journal.wear.told())['a plus'].startswith('3 of inf closings, 3 under load')
 
 
 @pytest.mark.parametrize('later, connects', [(5.0, False), (-3600.0, False), (3600.0, True)])

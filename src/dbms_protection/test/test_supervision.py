@@ -163,6 +163,9 @@ def test_the_node_tells_its_self_test_in_log_and_diagnostics(world_of, tmp_path,
     assert heard['self-test'].level == heard['event log'].level == b'\0'
     values = {value.key: value.value for value in heard['cycle'].values}
     assert values['period'] == '0.02 s' and int(values['cycles']) > 0
+    assert heard['contactors'].message == 'not worn'
+    lives = {value.key: value.value for value in heard['contactors'].values}
+    assert lives['a plus'].startswith('0 of inf closings') and len(lives) == 3
     world.node.close()
     assert 'string a: all read open, and the driver answers' in capfd.readouterr().err
 
