@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from dbms_msgs.msg import Faults, Limits, ModuleCells, ProtectionState, StringMeasurement
+from dbms_msgs.msg import ModuleCells, StringMeasurement
 from dbms_msgs.srv import SetContactors
 from rclpy.client import Client
 from rclpy.task import Future
@@ -31,14 +31,13 @@ from .event_log import EventLog
 from .guard import Guard
 from .journal import Journal, Kept
 from .lease import ContactorCommand
-from .news import news, write
 from .pair_node import Pairing
 from .paired_guard import PairedGuard
 from .parameters_node import declare_all
+from .voice_node import Voice
 from .watch_node import Watch
 
 HEARTBEAT = 0.5  # s, between states without a change
-VALID_FOR = 1.5  # s, limits hold without a new message: three heartbeats
 TICKS_PER_LEASE = 6  # at least, so that a renewal is never late by much
 PENDING = 16  # calls per string that may wait for an answer
 
@@ -49,7 +48,6 @@ class ProtectionNode(SafeLifecycleNode):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('protection', **kwargs)
         self._role = declare_all(self)
-        self._speaks = not self._role  # for the pack
         self.guard: Guard | None = None
         self._pairing: Pairing | None = None
         self._time: Callable[[], float | None] = steady_now
@@ -58,25 +56,18 @@ class ProtectionNode(SafeLifecycleNode):
         self._keeping = Outbox('protection events', self._cannot_keep)
         self._clients_of: list[Client] = []
         self._pending: list[deque[Future]] = []
-        self._sequence = 0
-        self._told: tuple[int, int] = (-1, -1)  # revisions published last
-        self._told_states: dict[str, str] = {}
-        self._limits_told: object = None
         self._foreign = 0
         self._outbox = Outbox('protection reports', self._cannot_tell)
         self._watch = Watch(self, self._outbox)
         self._desk = Desk(self, self._outbox, self._work, self._note_command)
-        if self._speaks:
+        self._voice = Voice(self, self._outbox)
+        if not self._role:
             self._open_voice()
         self._heartbeat = steady_timer(self, HEARTBEAT, self._on_heartbeat)
 
     def _open_voice(self) -> None:
         self._desk.open()
-        self._state_publisher = self.create_publisher(
-            ProtectionState, 'protection/state', qos.STATE
-        )
-        self._faults_publisher = self.create_publisher(Faults, 'faults', qos.STATE)
-        self._limits_publisher = self.create_publisher(Limits, 'limits', qos.STATE)
+        self._voice.open()
 
     def close(self) -> None:
         """Open the contactors, release everything, and finish telling it."""
@@ -157,16 +148,12 @@ class ProtectionNode(SafeLifecycleNode):
     def enter_office(self, term: int) -> None:
         """Speak for the pack: this node is the one that commands."""
         self._open_voice()
-        self._speaks = True
-        self._told = (-1, -1)
         self._outbox.put(partial(self.get_logger().warning, f'in office, term {term}'))
 
     def leave_office(self, reason: str) -> None:
         """Fall silent: what was said last must not be heard by who comes late."""
-        self._speaks = False
         self._desk.close()
-        for publisher in (self._state_publisher, self._faults_publisher, self._limits_publisher):
-            self._outbox.put(partial(self.destroy_publisher, publisher))
+        self._voice.close()
         self._outbox.put(partial(self.get_logger().warning, f'out of office: {reason}'))
 
     def _begin_journal(self, pack: Pack, guard: Guard, value: dict[str, Any]) -> Journal | None:
@@ -262,8 +249,8 @@ class ProtectionNode(SafeLifecycleNode):
         self._work(self._cycle)
         if self._journal is not None:
             self._journal.observe(self._stamp())
-        if self.guard is not None and self.guard.limits != self._limits_told:
-            self._publish_limits(self.guard)
+        if self.guard is not None:
+            self._voice.tell_new_limits(self.guard)
 
     def _cycle(self, guard: Guard, now: float) -> None:
         self._watch.cycle(guard, self._pairing is None or self._pairing.leading)
@@ -287,7 +274,7 @@ class ProtectionNode(SafeLifecycleNode):
                 f'internal error: {traceback.format_exc()}', throttle_duration_sec=1.0
             )
             guard.fail(now, f'{type(error).__name__}: {error}')
-        if (guard.revision, guard.book.version) != self._told:
+        if self._voice.behind(guard):
             self._publish()
 
     def _note_command(
@@ -351,47 +338,10 @@ class ProtectionNode(SafeLifecycleNode):
         self._desk.publish(pair.name if pair else '', pair.term if pair else 0, periodic)
 
     def _publish(self) -> None:
-        """Tell state, faults and limits, and log what is new: made here, sent by the outbox."""
-        self._sequence += 1
-        stamp = self.get_clock().now()
-        guard = self.guard
-        if not self._speaks:
-            if guard is not None:
-                self._told = (guard.revision, guard.book.version)
-                self._log(guard)
-            return
-        if guard is None:
-            message = ProtectionState(state_name='UNCONFIGURED', sequence=self._sequence)
-            message.header.stamp = stamp.to_msg()
-            self._outbox.put(partial(self._state_publisher.publish, message))
-            return
-        self._told = (guard.revision, guard.book.version)
-        faults = guard.book.listing()
-        message = conversions.state_message(guard, faults)
-        message.header.stamp = stamp.to_msg()
-        message.sequence = self._sequence
-        self._outbox.put(partial(self._state_publisher.publish, message))
-        told = Faults(sequence=self._sequence)
-        told.header.stamp = stamp.to_msg()
-        told.faults = conversions.fault_messages(faults, guard.now, stamp.nanoseconds)
-        self._outbox.put(partial(self._faults_publisher.publish, told))
-        self._publish_limits(guard)
-        self._publish_holder(periodic=False)
-        self._log(guard)
-
-    def _publish_limits(self, guard: Guard) -> None:
-        self._limits_told = guard.limits
-        if not self._speaks:
-            return
-        stamp = self.get_clock().now().to_msg()
-        self._sequence += 1
-        message = conversions.limits_message(guard.limits, stamp, self._sequence, VALID_FOR)
-        self._outbox.put(partial(self._limits_publisher.publish, message))
-
-    def _log(self, guard: Guard) -> None:
-        lines = news(guard, self._told_states)
-        if lines:
-            self._outbox.put(partial(write, self.get_logger(), lines))
+        """Tell state, faults and limits, and who holds the pack."""
+        self._voice.tell(self.guard)
+        if self._voice.speaks and self.guard is not None:
+            self._publish_holder(periodic=False)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -177,7 +177,7 @@ def test_the_opening_call_precedes_the_telling(world_of, monkeypatch):
     world.connect()
     order = []
     node = world.node
-    send, publish = node._clients_of[0].call_async, node._state_publisher.publish
+    send, publish = node._clients_of[0].call_async, node._voice.state.publish
 
     def calls(request: SetContactors.Request):
         order.append('open' if not request.minus else 'renew')
@@ -189,7 +189,7 @@ def test_the_opening_call_precedes_the_telling(world_of, monkeypatch):
         publish(message)
 
     monkeypatch.setattr(node._clients_of[0], 'call_async', calls)
-    monkeypatch.setattr(node._state_publisher, 'publish', publishes)
+    monkeypatch.setattr(node._voice.state, 'publish', publishes)
     world.driver.volts['a1'][0] = 4.3
     world.in_state('FAULT')
     told = [step for step in order if step != 'renew']
