@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws of the voltage over R0, which bends where the cell file says so."""
+"""What a cell file says of its circuit: R0 that bends, and how far the model may be off."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from estimation_rig import CELL
+from estimation_rig import CELL, ocv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbms_estimation.ecm import CellTables
+from dbms_estimation.ekf import CellFilter
 
 BENT = CellTables(replace(CELL, saturation=0.1))
 CURRENTS = st.lists(st.floats(-500.0, 500.0), min_size=2, max_size=20, unique=True)
@@ -51,3 +52,18 @@ def test_cells_in_parallel_share_the_current():
     four, slope = BENT.drop(r0 / 4, np.array([-16.0, 36.0]))
     assert np.allclose(one, four)
     assert (slope < r0 / 4).all()
+
+
+def test_the_error_under_load_of_a_cell_file_widens_sigma():
+    def sigma(share):
+        tables = CellTables(replace(CELL, load_error=share))
+        one = CellFilter(tables, 1, CELL.capacity, np.array([0.02]))
+        one.reset(np.array([True]), np.array([0.5]), np.array([0.1]))
+        amps, none = np.array([-3.0]), np.zeros(1)
+        for _ in range(60):
+            level = ocv(one.soc)
+            one.step(none + 1.0, amps, none, level, amps, none + 25.0)
+        return float(one.sigma[0])
+
+    assert sigma(None) == sigma(0.05)  # what it is where the file does not tell
+    assert sigma(0.5) > 1.2 * sigma(0.05)
