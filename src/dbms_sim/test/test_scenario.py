@@ -94,23 +94,25 @@ def test_all_problems_are_told_at_once():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 99) | st.text('am1:3 x', max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(['at', 'expect', 'inject', 'place', 'with', 'soc', 'fault', 'within']),
-        inner, max_size=4,
+@given(
+    st.sampled_from(['timeline', 'always', 'load', 'duration', 'pack']),
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-9, 99) | st.text('am1:3 x', max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+            st.sampled_from(['at', 'expect', 'inject', 'place', 'with', 'soc', 'fault', 'within']),
+            inner, max_size=4,
+        ),
+        max_leaves=12,
     ),
-    max_leaves=12,
-))  # fmt: skip
-def test_no_value_in_any_place_ends_in_anything_but_a_refusal(value):
+)  # fmt: skip
+def test_no_value_in_any_place_ends_in_anything_but_a_refusal(key, value):
     import json
 
-    for key in ('timeline', 'always', 'load', 'duration', 'pack'):
-        body = {'purpose': 'x', 'pack': 'robot_13s', 'duration': 5, key: value}
-        try:
-            load_scenario_text(json.dumps(body), Path('one.yaml'))
-        except PackError as error:
-            assert error.problems
+    body = {'purpose': 'x', 'pack': 'robot_13s', 'duration': 5, key: value}
+    try:
+        load_scenario_text(json.dumps(body), Path('one.yaml'))
+    except PackError as error:
+        assert error.problems
 
 
 @pytest.mark.parametrize(('value', 'seconds'), [(2, 2.0), ('300 ms', 0.3), ('2 h', 7200.0)])
