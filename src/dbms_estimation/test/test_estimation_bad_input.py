@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from estimation_rig import Drive, Truth, at_rest, make_pack, pulses
 
+from dbms_estimation.charge import STEPPED
 from dbms_estimation.ekf import SIGMA_MAX
 from dbms_estimation.pack_estimator import PackEstimator
 
@@ -134,6 +135,29 @@ def test_any_period_gives_the_same_soc(dt):
         estimator.tick()
     assert truth.soc[0] < 0.595
     assert np.abs(estimator.filter.soc - truth.soc).max() < 0.005
+
+
+@pytest.mark.parametrize('seed', [1, 2, 3])
+def test_steps_of_1_ms_to_1_h_and_stamps_out_of_order_keep_the_soc_within_sigma(seed):
+    random = np.random.default_rng(seed)
+    estimator, truth, now = PackEstimator(make_pack()), Truth([0.4, 0.5, 0.6, 0.7]), 1000.0
+    for k in range(600):
+        dt = float(np.exp(random.uniform(np.log(1e-3), np.log(3600.0))))
+        # A long step moves the charge by a few percent only, back to the middle.
+        load = random.uniform(-3.0, 3.0) - 6.0 * (truth.soc.mean() - 0.55)
+        load *= min(1.0, 100.0 / dt) if k else 0.0
+        now += dt
+        truth.step(dt, load)
+        estimator.add_current(0, now, load)
+        assert estimator.add_scan(0, now, now, truth.voltage, [25.0, 25.0])
+        late = now - random.uniform(0.0, 0.9 * STEPPED)
+        assert not estimator.add_current(0, late, 3.0)
+        assert not estimator.add_scan(0, late, now, [3.0] * 4, [25.0, 25.0])
+        estimator.tick()
+        cells = estimator.filter
+        assert np.isfinite(cells.state).all() and np.isfinite(cells.covariance).all()
+        assert (cells.sigma <= SIGMA_MAX).all()
+        assert (np.abs(cells.soc - truth.soc) <= 3 * cells.sigma).all()
 
 
 @pytest.mark.parametrize('gap', [1.0, 10.0, 60.0, 3600.0])

@@ -69,6 +69,7 @@ class Graph:
         self.listen(PowerEstimate, 'power')
         self.listen(EnergyEstimate, 'energy')
         self.current, self.soc, self.silent, self.spoil = 0.0, 0.5, set(), None
+        self.status = 0  # of every current sensor
         for node in (self.node, self.peer):
             self.executor.add_node(node)
         steady_timer(self.peer, 0.05, self.play)
@@ -85,6 +86,7 @@ class Graph:
         for publisher in self.measurements:
             message = StringMeasurement(current=self.current, string_voltage=math.nan)
             message.header.stamp = seconds_stamp(now)
+            message.status = self.status
             message.minus = message.plus = StringMeasurement.CONTACTOR_CLOSED
             publisher.publish(message)
         for publisher, module in zip(self.scans, self.pack.modules, strict=True):
@@ -257,6 +259,29 @@ def test_a_faulty_or_old_current_is_not_used(graph):
         node._on_measurement(0, message)
         assert math.isnan(node._estimation.readings[0].current)
     assert node._estimator.counters['currents not measured'] == 4
+
+
+def test_a_lost_current_sensor_is_told_and_stood_in_for_by_the_cells(graph):
+    def loaded(message: ModuleCells) -> None:
+        message.voltages = [float(ocv(0.5)) - 0.024 * 3.0] * len(message.voltages)
+
+    graph.wait(lambda heard: np.isfinite(heard['cells/state'].soc).all())
+    graph.spoil, graph.current = loaded, -3.0
+    graph.wait(lambda heard: heard['battery_state'].current == pytest.approx(-6.0))
+    graph.status = StringMeasurement.STATUS_SENSOR_FAULT
+    graph.wait(lambda heard: 'estimated' in heard['/diagnostics'].status[0].message)
+    graph.wait(lambda heard: math.isnan(heard['battery_state'].current))
+    assert graph.heard['/diagnostics'].status[0].level == DiagnosticStatus.WARN
+    for one in told(graph.heard)['currents estimated'].split(', '):
+        _, current, _, _, sigma, _ = one.split()
+        assert float(current) == pytest.approx(-3.0, abs=1.0) and float(sigma) > 0
+    # The SOC goes on; the count of a charge that nobody measured does not.
+    assert graph.heard['cells/state'].soc == pytest.approx([0.5] * 16, abs=0.03)
+    assert np.isnan(graph.heard['cells/state'].soc_coulomb).all()
+    graph.status = 0
+    graph.wait(lambda heard: heard['battery_state'].current == pytest.approx(-6.0))
+    graph.wait(lambda heard: 'estimated' not in heard['/diagnostics'].status[0].message)
+    assert told(graph.heard)['currents estimated'] == ''
 
 
 def test_numbers_are_those_of_the_message():
