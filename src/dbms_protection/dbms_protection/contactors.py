@@ -175,9 +175,15 @@ class Sequence:
             self.reason = 'precharge given up: contactor feedback does not read open'
 
     def _closing_minus(self, now: float, reading: Reading, joining: float) -> None:
-        if self._missing(now, reading) or reading.contacts[MINUS] != Contact.CLOSED:
+        if self._missing(now, reading):
             return
-        if now - self._entered < self._unit.coil_pause:
+        elapsed = now - self._entered
+        if reading.contacts != (Contact.CLOSED, Contact.OPEN, Contact.OPEN):
+            # Wrong feedback has become a fault by then: this is one that is missing.
+            if elapsed > self._unit.feedback_timeout + self._unit.lease:
+                self.open(now, 'connecting given up: a contactor does not read open')
+            return
+        if elapsed < self._unit.coil_pause:
             return
         self._set((True, True, False), now)
         self._to(State.PRECHARGING, now, f'precharge, attempt {self._attempt}')
@@ -186,13 +192,13 @@ class Sequence:
         if self._missing(now, reading):
             return
         charge, elapsed = self._unit.precharge, now - self._entered
-        closed = reading.contacts[MINUS] == reading.contacts[PRECHARGE] == Contact.CLOSED
+        closed = reading.contacts == (Contact.CLOSED, Contact.CLOSED, Contact.OPEN)
         obstacle = self.may_close_on(reading, joining)
         if self.resistor.too_hot:
             self._attempt = charge.attempts  # something takes up more than a link does
             self._precharge_failed(now, f'its resistor took up more than {charge.energy:.0f} J')
         elif elapsed > charge.timeout:
-            self._precharge_failed(now, obstacle or 'contactors do not read closed')
+            self._precharge_failed(now, obstacle or 'contactors do not read as they should')
         elif closed and not obstacle and elapsed >= max(charge.min_time, self._unit.coil_pause):
             self._set((True, True, True), now)
             self._to(State.CLOSING_PLUS, now, 'precharged')

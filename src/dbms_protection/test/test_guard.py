@@ -238,6 +238,60 @@ def test_a_contactor_that_reads_closed_is_not_closed_onto():
     assert contacts_in_order(rig) == [ALL_OPEN]
 
 
+@pytest.mark.parametrize('index', [1, 2])
+def test_a_contactor_without_feedback_is_not_closed(index):
+    """What does not say where it is may be closed already, and could not be seen to open."""
+    rig = Rig().activate()
+    rig.guard.command('connect', '', '', (), rig.now)
+    rig.units[0].stuck[index] = Contact.UNKNOWN
+    rig.run(12.0)
+    assert rig.state() is State.OPEN
+    assert not any(command.contacts[index] for command in rig.commands())
+    assert 'given up' in rig.guard.strings[0].reason
+    rig.units[0].stuck.clear()
+    rig.run(0.2)
+    rig.connect()
+    assert rig.state() is State.CONNECTED
+
+
+def test_no_attempt_begins_while_a_contactor_does_not_say_where_it_is():
+    rig = Rig().activate()
+    rig.units[0].changes = {'link_voltage': 5.0}  # it does not follow
+    rig.guard.command('connect', '', '', (), rig.now)
+    while 'attempt 1 of 3 failed' not in rig.guard.strings[0].reason:
+        rig.step()
+    rig.run(0.5)
+    count = len([one for one in rig.commands() if one.contacts != ALL_OPEN])
+    rig.units[0].stuck[2] = Contact.UNKNOWN
+    rig.run(6.0)
+    assert len([one for one in rig.commands() if one.contacts != ALL_OPEN]) == count
+    assert rig.guard.strings[0].reason.startswith('precharge given up')
+
+
+def test_plus_waits_until_minus_and_precharge_read_closed():
+    """However well the link has followed: here it was charged before."""
+    rig = Rig().activate()
+    rig.units[0].link = rig.units[0].voltage
+    rig.units[0].changes = {'link_voltage': rig.units[0].voltage}
+    rig.units[0].stuck[1] = Contact.OPEN
+    rig.guard.command('connect', '', '', (), rig.now)
+    rig.run(0.19)
+    assert rig.state() is State.PRECHARGING, 'min_time is over'
+    assert not any(command.contacts[2] for command in rig.commands())
+    rig.units[0].stuck.clear()
+    rig.run(0.3)
+    assert rig.state() is State.CONNECTED
+
+
+def test_measurements_alone_renew_nothing(rig):
+    """Only the cycle that has looked at everything holds contactors closed."""
+    count = len(rig.sent)
+    for number in range(10):
+        rig.now += 0.02
+        rig.guard.on_string(0, 90000 + number, rig.units[0].sample(), rig.now)
+    assert len(rig.sent) == count
+
+
 @pytest.mark.parametrize('index, name', [(0, 'minus'), (1, 'precharge'), (2, 'plus')])
 def test_a_contactor_that_does_not_open_is_named(rig, index, name):
     rig.units[0].stuck = {index: Contact.CLOSED}
