@@ -15,7 +15,8 @@ from dbms_drivers.link import SerialWatch
 from dbms_drivers.statistics import Statistics
 from dbms_pack.model import Module
 
-STATUS_SCANS_LOST = 1 << 16  # as in dbms_msgs/ModuleCells
+STATUS_REBOOTED = 1 << 4  # as in dbms_msgs/ModuleCells
+STATUS_SCANS_LOST = 1 << 16
 STATUS_FRAMES_REJECTED = 1 << 17
 SCAN_PERIODS = 1.5  # a scan that is not whole after so many periods is dropped
 
@@ -63,6 +64,7 @@ class ModuleAssembler:
         self._closed = (-1, float('-inf'))  # counter of the last complete scan, last heard when
         self._completed = float('-inf')
         self._counter = CounterCheck(module.period, confirm=False)
+        self._rebooted = False  # the last scan that was used said so
         self._identity_counter = CounterCheck(1.0)
         self._sequence = 0
         self._missed = 0
@@ -164,10 +166,14 @@ class ModuleAssembler:
         status = codec.decode_status(parts[-1], self.module.cells)
         assert status is not None  # checked when it arrived
         known = self.serials.check(status[2], now)
-        lost = self._counter.update(counter, now)
+        rebooted = bool(status[1] & STATUS_REBOOTED)
+        # Only of the board that is known: another one that starts here has yet to be trusted.
+        restarted = known and rebooted and not self._rebooted
+        lost = self._counter.update(counter, now, restarted)
         if lost < 0:
             statistics.refuse(lost)
             return None
+        self._rebooted = rebooted
         self._closed = (counter, now)
         silent = (now - self._completed) / self.module.period
         self._completed = now

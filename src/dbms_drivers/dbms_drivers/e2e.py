@@ -58,11 +58,14 @@ class CounterCheck:
 
     A counter may advance by one, or by as many periods as went by. One that advanced further is
     refused, because one passed CRC alone does not make a frame true (a random one passes with
-    1/256). Three in a row make a new start. After silence two in a row do, or one if `confirm` is
-    false: for scans, which have passed a CRC per frame already.
+    1/256). Three in a row make a new start, or two that both say that their sender has restarted.
+    After silence two in a row do, or one if `confirm` is false: for scans, which have passed a
+    CRC per frame already.
     """
 
-    __slots__ = ('_period', '_confirm', '_last', '_time', '_candidate', '_seen', '_confirmed')
+    __slots__ = (
+        '_period', '_confirm', '_last', '_time', '_candidate', '_seen', '_confirmed', '_anew',
+    )  # fmt: skip
 
     def __init__(self, period: float, confirm: bool = True) -> None:
         self._period = period
@@ -72,9 +75,13 @@ class CounterCheck:
         self._candidate: int | None = None
         self._seen = 0.0  # when the candidate came
         self._confirmed = 0
+        self._anew = False  # the candidate said that its sender has restarted
 
-    def update(self, counter: int, now: float) -> int:
-        """Return how many were lost before this frame (0, 1, ..), or why it is refused."""
+    def update(self, counter: int, now: float, restarted: bool = False) -> int:
+        """Return how many were lost before this frame (0, 1, ..), or why it is refused.
+
+        `restarted`: it says that its sender began anew, which the last one that was used did not.
+        """
         elapsed = now - self._time
         if self._last is not None and elapsed <= PERIODS_TO_RESYNC * self._period:
             step = (counter - self._last) & 0xF
@@ -88,7 +95,7 @@ class CounterCheck:
             if not self._confirm:
                 return self._accept(counter, now, 0)
             needed = 1
-        return self._await(counter, now, needed)
+        return self._await(counter, now, needed, restarted)
 
     def _accept(self, counter: int, now: float, lost: int) -> int:
         self._last = counter
@@ -97,14 +104,20 @@ class CounterCheck:
         self._confirmed = 0
         return lost
 
-    def _await(self, counter: int, now: float, needed: int) -> int:
-        fresh = now - self._seen <= PERIODS_TO_RESYNC * self._period
-        if fresh and counter == self._candidate:
+    def _await(self, counter: int, now: float, needed: int, restarted: bool) -> int:
+        since = now - self._seen
+        step = -1
+        if self._candidate is not None and since <= PERIODS_TO_RESYNC * self._period:
+            step = (counter - self._candidate) & 0xF
+        if step == 0:
             return REPEATED
-        follows = fresh and self._candidate is not None and counter == (self._candidate + 1) & 0xF
-        if follows and self._confirmed + 1 >= needed:
+        follows = step == 1
+        possible = follows or 1 < step <= since / self._period + 0.5
+        both_anew = restarted and self._anew and possible
+        if both_anew or (follows and self._confirmed + 1 >= needed):
             return self._accept(counter, now, 0)
         self._confirmed = self._confirmed + 1 if follows else 0
         self._candidate = counter
         self._seen = now
+        self._anew = restarted
         return STARTING if self._last is None else UNCONFIRMED

@@ -168,6 +168,67 @@ def test_board_that_restarts_counts_anew_and_is_back():
     assert published == [0, 0, 1, 1, 1]
 
 
+def restarted(bench, **flags):
+    """Let the board begin anew and say so in its scans; return those that come of five."""
+    bench.board.counter = 9
+    flags = flags or {'Rebooted': 1}
+    return [len(bench.pass_on(bench.board.scan(CELLS, **flags))) for _ in range(5)]
+
+
+def test_board_that_says_that_it_restarted_is_back_with_its_second_scan():
+    bench = Bench().warm()
+    assert restarted(bench) == [0, 1, 1, 1, 1]
+    assert bench.statistics.lost == 0
+    assert bench.statistics.unconfirmed == 1
+    # That word counts once: who goes on saying it is not believed more.
+    bench.board.counter += 5
+    assert [len(bench.pass_on(bench.board.scan(CELLS, Rebooted=1))) for _ in range(4)] == [
+        0, 0, 1, 1,
+    ]  # fmt: skip
+
+
+def test_board_that_restarted_is_back_within_half_a_second_though_a_scan_is_lost():
+    bench = Bench().warm()
+    before = bench.now
+    bench.board.counter = 9
+    bench.now += 0.1  # it was down
+    for lost in (False, True, False, False):
+        frames = bench.board.scan(CELLS, Rebooted=1)
+        scans = bench.pass_on(frames[:-1] if lost else frames)
+        if scans:
+            break
+    assert scans and bench.now - before < 0.45
+
+
+def test_one_scan_that_says_restarted_is_not_enough():
+    bench = Bench().warm()
+    bench.board.counter = 9
+    assert bench.pass_on(bench.board.scan(CELLS, Rebooted=1)) == []
+    assert [len(bench.step()) for _ in range(3)] == [0, 1, 1], 'the second does not say so'
+
+
+def test_restarted_clone_beside_a_board_takes_no_place_in_its_scans():
+    bench = Bench().warm()
+    clone = Board(bench.module, serial=bench.board.serial, counter=bench.board.counter + 7)
+    for _ in range(10):
+        bench.now += 0.05
+        assert bench.feed(clone.scan([1.0] * 7, Rebooted=1)) == []
+        bench.now += 0.05
+        (scan,) = bench.feed(bench.board.scan(CELLS))
+        np.testing.assert_allclose(scan.voltages, CELLS, atol=1e-6)
+    assert bench.statistics.unconfirmed >= 10
+
+
+def test_other_board_that_says_restarted_is_no_more_trusted_for_it():
+    bench = Bench().warm()
+    bench.board = Board(bench.module, serial=0x9999, counter=9)
+    said = [len(bench.pass_on(bench.board.scan(CELLS, Rebooted=1))) for _ in range(10)]
+    bench = Bench().warm()
+    bench.board = Board(bench.module, serial=0x9999, counter=9)
+    silent = [len(bench.pass_on(bench.board.scan(CELLS))) for _ in range(10)]
+    assert said == silent
+
+
 def test_board_back_after_silence_is_used_at_once_and_its_gap_shows():
     bench = Bench().warm()
     bench.now += 3.0
