@@ -10,11 +10,14 @@ import pytest
 import yaml
 from bench import safety
 from bench.safety_cases import MANNERS, cases, play
-from bench.safety_missions import MISSIONS, Mission, Outcome, run
+from bench.safety_feed import USUAL
+from bench.safety_loop import connected
+from bench.safety_missions import MISSIONS, Mission, Outcome, build, run
 from bench.safety_stimuli import STIMULI
 
 from dbms_pack import Level, load_pack, paths
 from dbms_pack.limits import QUANTITIES, levels_of
+from dbms_sim.loads import make_load
 
 ROOT = Path(__file__).parents[2]
 # Played by the tests of protection: no frame on the wire makes an exception, an old contactor, or
@@ -149,6 +152,26 @@ def test_a_noisy_mission_is_quiet_and_the_same_every_time():
     assert not one.false and not one.opened
     assert (one.frames, one.hours) == (two.frames, two.hours)
     assert one.frames > 0.002 * 3600 * 100
+
+
+@pytest.mark.parametrize(
+    'name, load, soc',
+    [('robot_13s', 'obey:charge:12:56', 0.96), ('marine_2x16s', 'obey:charge:120:57.6', 0.972)],
+)
+def test_a_charger_that_obeys_the_charge_voltage_warns_nobody(name, load, soc):
+    # Its own voltage is above the warning; one cell is 1 % ahead; boards measure as they do.
+    mission = Mission('charge', name, load, 0.05, soc, 7, imbalance=0.01)
+    loop = build(mission, speed=8.0)
+    loop.world.feed.set_noise(USUAL)
+    loop.run(2.0)
+    assert loop.guard.command('connect', 'test', '', [], loop.now)[0]
+    assert loop.run(20.0, lambda: connected(loop))
+    loop.world.feed.set_load(make_load(load, loop.pack))
+    loop.run(loop.now + 15.0)
+    mol = loop.pack.limits.cell_overvoltage[Level.MOL]
+    highest = loop.world.feed.voltages.max()
+    assert mol.at - 2.5 * mol.hysteresis < highest < mol.at, 'the limit is at work'
+    assert not loop.raised
 
 
 def test_what_trips_in_a_mission_is_false():

@@ -105,6 +105,9 @@ class TerminalVoltage:
 
     Cells of a string differ: with the highest a little above the mean, the string has to stay
     that much below `cells x MOL`, and likewise at the low end. Falls at once, comes back slowly.
+
+    A charger goes up to its limit and stays there: that limit keeps off MOL by its hysteresis, so
+    that noise warns nobody, and a warning that stands goes.
     """
 
     RETURN = 0.001  # V per cell and s
@@ -112,7 +115,8 @@ class TerminalVoltage:
     def __init__(self, pack: Pack, high: bool) -> None:
         levels = pack.limits.cell_overvoltage if high else pack.limits.cell_undervoltage
         self._sign = 1.0 if high else -1.0
-        self._mol = levels[Level.MOL].at
+        mol = levels[Level.MOL]
+        self._end = mol.at - mol.hysteresis if high else mol.at
         self._slices: Sequence[slice] = [string.cell_slice for string in pack.strings]
         self._series = pack.strings[0].cells
         self._margin = 0.0  # V per cell
@@ -125,4 +129,4 @@ class TerminalVoltage:
             margin = float(values.max() - values.mean())
             wanted = max(wanted, self._margin if math.isnan(margin) else margin)
         self._margin = max(wanted, self._margin - self.RETURN * max(dt, 0.0))
-        return self._series * (self._mol - self._sign * self._margin)
+        return self._series * (self._end - self._sign * self._margin)

@@ -172,7 +172,8 @@ def test_not_connected_allows_nothing_and_says_so():
     assert limits.charge_current == 0.0
     assert limits.charge_peak == (0.0, 0.0, 0.0)
     assert limits.charge_limited_by == 'nothing is connected'
-    assert limits.charge_voltage == pytest.approx(8 * 4.15), 'a voltage of 0 would be an alarm'
+    assert limits.charge_voltage == pytest.approx(8 * 4.10), 'a voltage of 0 would be an alarm'
+    assert limits.discharge_voltage == pytest.approx(8 * 3.0)
 
 
 @pytest.mark.parametrize(
