@@ -270,3 +270,10 @@ class Rig:
 
     def commands(self, string=0):
         return [command for _, command in self.sent if command.string == string]
+
+    def contacts_in_order(self, string=0):
+        order = []
+        for command in self.commands(string):
+            if not order or order[-1] != command.contacts:
+                order.append(command.contacts)
+        return order

@@ -203,6 +203,18 @@ def test_coils_pull_in_one_after_the_other():
     assert all(after - before >= 0.3 for before, after in zip(times, times[1:], strict=False))
 
 
+def test_plus_waits_for_the_economiser_of_the_precharge_contactor_too():
+    """Here nothing else makes it wait: the link has been charged before."""
+    rig = rig_of(replace(UNIT, coil_pause=0.4))
+    unit = rig.units[0]
+    unit.link = unit.voltage
+    unit.changes = {'link_voltage': unit.voltage}
+    rig.connect()
+    times = {command.contacts: at for at, command in reversed(rig.sent)}
+    assert times[True, True, True] - times[True, True, False] >= 0.4
+    assert rig.state() is State.CONNECTED
+
+
 # -- wear and heat, kept --------------------------------------------------------------------------
 
 

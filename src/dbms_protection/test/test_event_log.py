@@ -9,49 +9,20 @@ import sys
 
 import numpy as np
 import pytest
-from protection_rig import Rig, make_limits, make_pack
+from journal_rig import BIRTH, Kept
+from protection_rig import make_limits, make_pack
 
-from dbms_pack import Level
-from dbms_protection import event_log, events_cli, freeze_frame
+from dbms_protection import event_log, freeze_frame
 from dbms_protection.contactors import State
 from dbms_protection.event_log import Event, EventLog, WearRow
 from dbms_protection.freeze_frame import Recorder
-from dbms_protection.journal import Journal
 from dbms_protection.measurements import CellData, Reading
 
 NAN = math.nan
-BIRTH = 1.7e9  # s since 1970 at the start of a rig
 
 
 def event(number, text='x'):
     return Event(number, BIRTH + number, 'fault', 'MSL', text, {'value': None})
-
-
-class Kept:
-    """A rig whose guard keeps a journal in a file, without threads."""
-
-    def __init__(self, path, pack=None):
-        self.told = []
-        self.log = EventLog(path, self.told.append)
-        self.rig = Rig(pack or make_pack())
-        self.journal = Journal(self.rig.pack, self.log, lambda work: work())
-        self.journal.attach(self.rig.guard, self.stamp)
-        send, guard = self.rig._send, self.rig.guard
-        for keeper in guard._keepers:
-            keeper._send = lambda command: (self.journal.contactors(command), send(command))
-        self.rig.activate()
-
-    @property
-    def stamp(self):
-        return BIRTH + self.rig.now
-
-    def run(self, seconds):
-        for _ in range(round(seconds / 0.02)):
-            self.rig.run(0.02)
-            self.journal.observe(self.stamp)
-
-    def finish(self):
-        self.journal.finish(self.stamp)
 
 
 @pytest.fixture
@@ -368,42 +339,3 @@ def test_samples_before_there_were_any_are_not_made_up():
     assert frame['time'].tolist() == [0.0]
     assert np.isnan(frame['voltages']).all()
     assert freeze_frame.csv_lines(frame)[1].endswith(',,')
-
-
-# -- the command ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def written(path):
-    kept = Kept(path)
-    kept.run(1.0)
-    kept.rig.voltages[0][0] = 4.3
-    kept.run(0.5)
-    kept.finish()
-    return path
-
-
-def test_the_command_lists_and_exports(written, tmp_path, capsys):
-    assert events_cli.main(['--file', str(written)]) == 0
-    text = capsys.readouterr().out
-    assert 'raised: CELL_OVERVOLTAGE MSL at module a1 cell 1' in text
-    for name in ('out.csv', 'out.json'):
-        assert events_cli.main(['--file', str(written), '--export', str(tmp_path / name)]) == 0
-        assert 'CELL_OVERVOLTAGE' in (tmp_path / name).read_text()
-
-
-def test_the_command_shows_a_frame(written, capsys):
-    number = next(e.number for e in event_log.read(written) if e.level == Level.MSL.name)
-    assert events_cli.main(['--file', str(written), '--frame', str(number)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith('time_s,current_1,voltage_1,link_1,cell_1')
-    assert len(lines) > 10
-
-
-@pytest.mark.parametrize('words', [['--frame', '999999'], []])
-def test_the_command_says_what_is_not_there(words, written, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'nothing'))
-    file = ['--file', str(written)] if words else []
-    assert events_cli.main([*file, *words]) == 1
-    assert 'dbms: ' in capsys.readouterr().err
-    assert events_cli.main(['--file', str(tmp_path / 'no.sqlite')]) == 1

@@ -3,12 +3,13 @@
 
 import math
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from protection_rig import make_limits, make_pack
+from protection_rig import Rig, levels, make_limits, make_pack
 
 from dbms_pack import Level, load_pack
 from dbms_protection.limits import NO_DERATING, LimitCalculator
@@ -240,3 +241,21 @@ def test_a_missing_cell_does_not_raise_the_charge_voltage():
     before = spread(cell, 4.14).charge_voltage
     for _ in range(100):
         assert spread(cell, NAN).charge_voltage <= before + 1e-9
+
+
+def test_there_are_no_peaks_while_a_current_is_beyond_its_early_level():
+    """A peak is what stays below a warning for so long; beyond the RSL there is nothing to add."""
+    currents = levels(100.0, 120.0, 150.0, 5.0)
+    currents[Level.MOL] = replace(currents[Level.MOL], debounce=15.0)
+    rig = Rig(make_pack(limits=make_limits(overcurrent_discharge=currents))).activate()
+    rig.connect()
+    rig.run(3.0)
+    assert rig.guard.limits.discharge_peak == pytest.approx((120.0, 120.0, 100.0))
+    rig.units[0].current = -130.0
+    rig.run(0.2)
+    assert ('OVERCURRENT_DISCHARGE', 'RSL') in rig.names()
+    assert rig.guard.limits.discharge_peak == pytest.approx((100.0, 100.0, 100.0))
+    assert rig.guard.limits.discharge_current == pytest.approx(100.0), 'and nothing else falls'
+    rig.units[0].current = -50.0
+    rig.run(0.2)
+    assert rig.guard.limits.discharge_peak == pytest.approx((120.0, 120.0, 100.0))
