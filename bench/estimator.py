@@ -129,7 +129,7 @@ def measure(cell: CellModel, count: int, seconds: float) -> dict[str, float]:
     nothing = np.zeros(count)
     runs: dict[str, tuple[Callable[[Readings], None], int]] = {
         'filter': (
-            lambda r: arrays.step(given.dt, r[0], nothing, r[2], r[1], r[3]), count
+            lambda r: arrays.step(given.dt, r[0], nothing, r[2], r[1], r[3], weigh=False), count
         ),
     }  # fmt: skip
     twin = None

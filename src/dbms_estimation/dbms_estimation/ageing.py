@@ -7,8 +7,8 @@ import numpy as np
 
 from dbms_pack.model import FloatArray
 
-from .ecm import REFERENCE, CellTables
-from .ekf import SIGMA_MAX, SOC_HIGH, SOC_LOW, STATES
+from .columns import SIGMA_MAX, STATES
+from .ecm import REFERENCE, SOC_HIGH, SOC_LOW, CellTables
 from .filter_options import FilterOptions
 
 SELF_DISCHARGE = 0.03 / (30 * 86400.0)  # SOC per s, sigma of what a cell loses by itself

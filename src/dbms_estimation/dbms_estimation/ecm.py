@@ -85,7 +85,7 @@ class CellTables:
 
         Without a temperature in degC, where given finite, that at 25 degC.
         """
-        index, fraction = self._place(soc)
+        index, fraction = self.place(soc)
         value = _between(self._ocv, index, fraction)
         if self._has_entropic and temperature is not None:
             change = _between(self._entropic, index, fraction)
@@ -94,9 +94,25 @@ class CellTables:
 
     def hysteresis(self, soc: FloatArray) -> FloatArray:
         """Return half the gap in V between the OCV after charging and after discharging."""
-        index, fraction = self._place(soc)
+        index, fraction = self.place(soc)
         low = self._hysteresis.take(index)
         return low + fraction * (self._hysteresis.take(index + 1) - low)
+
+    @property
+    def grid(self) -> FloatArray:
+        """The SOC between which the tables are straight lines."""
+        return self._grid
+
+    @property
+    def temperatures(self) -> FloatArray:
+        """The temperatures in degC between which all but the OCV are straight lines."""
+        axes = (self._temperatures, self._capacities[0], self._model_errors[0])
+        return np.unique(np.concatenate([np.asarray(axis, dtype=float) for axis in axes]))
+
+    @property
+    def ocv_temperatures(self) -> FloatArray:
+        """The same for the OCV, which goes on alike; only one if it does not depend on it."""
+        return np.array([-100.0, 200.0] if self._has_entropic else [REFERENCE])
 
     @property
     def has_hysteresis(self) -> bool:
@@ -121,7 +137,7 @@ class CellTables:
         places = self._model_errors[0]
         rank = np.interp(temperature, places, np.arange(len(places), dtype=float))
         row = np.minimum(rank.astype(np.intp), max(len(places) - 2, 0))
-        column, fraction = self._place(soc)
+        column, fraction = self.place(soc)
         grid = self._error_by_soc
         upper = np.minimum(row + 1, len(places) - 1)
         cold, warm = (
@@ -142,14 +158,14 @@ class CellTables:
         soc = np.interp(ocv, *self._inverse)
         if self._has_entropic and temperature is not None:
             for _ in range(_ROUNDS):
-                change = _between(self._entropic, *self._place(soc))[:, 0]
+                change = _between(self._entropic, *self.place(soc))[:, 0]
                 there = np.interp(ocv - change * (temperature - REFERENCE), *self._inverse)
                 soc = 0.5 * (soc + there)
         return soc
 
     def impedance(self, soc: FloatArray, temperature: FloatArray) -> Impedance:
         """Return the impedance, bilinear in SOC and temperature in degC."""
-        index, fraction = self._place(soc)
+        index, fraction = self.place(soc)
         rank = np.interp(temperature, self._temperatures, self._ranks)
         row = rank.astype(np.intp)
         warm = (rank - row)[:, None]
@@ -181,7 +197,7 @@ class CellTables:
         low += high
         return low
 
-    def _place(self, soc: FloatArray) -> tuple[np.ndarray, FloatArray]:
+    def place(self, soc: FloatArray) -> tuple[np.ndarray, FloatArray]:
         """Return index of the grid point below and the way to the next, 0..1."""
         position = (soc - SOC_LOW) * _STEPS
         # np.clip takes its time over a few cells.

@@ -13,8 +13,9 @@ import numpy as np
 
 from dbms_pack.model import FloatArray
 
+from .columns import CHARGED, SIGMA_MAX
 from .ecm import SOC_HIGH, SOC_LOW, CellTables
-from .ekf import CHARGED, SIGMA_MAX, CellFilter
+from .ekf import CellFilter
 from .filter_options import FilterOptions
 
 COLUMNS = 20  # hypotheses that a wide one is split into
@@ -185,7 +186,7 @@ class HypothesisFilter:
         columns = self.columns
         if self.single:
             columns.started = self.started
-            columns.step(*given)
+            columns.step(*given, weigh=False)
         else:
             columns.started = self.started[self.owner]
             columns.step(*(x[self.owner] for x in given))

@@ -18,7 +18,8 @@ from dbms_pack.model import FloatArray, Pack
 
 from .ageing import Aged, aged, plausible
 from .arrays import part
-from .ekf import STATES, CellFilter
+from .columns import STATES
+from .ekf import CellFilter
 from .health import PackHealth
 from .pack_estimator import PackEstimator
 from .store import Record

@@ -6,7 +6,7 @@ import pytest
 from estimation_rig import Drive, Truth, at_rest, make_pack, pulses
 
 from dbms_estimation.charge import STEPPED
-from dbms_estimation.ekf import SIGMA_MAX
+from dbms_estimation.columns import SIGMA_MAX
 from dbms_estimation.pack_estimator import PackEstimator
 
 

@@ -9,8 +9,8 @@ from estimation_rig import CELL, Drive, Truth, at_rest, make_pack, pulses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dbms_estimation.columns import SIGMA_MAX
 from dbms_estimation.ecm import SOC_HIGH, SOC_LOW, CellTables
-from dbms_estimation.ekf import SIGMA_MAX
 from dbms_estimation.hypotheses import COLUMNS, HypothesisFilter
 from dbms_estimation.pack_estimator import PackEstimator
 

@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbms_estimation.charge import StringCharge
+from dbms_estimation.columns import SIGMA_MAX
 from dbms_estimation.ecm import SOC_HIGH, SOC_LOW, CellTables
-from dbms_estimation.ekf import SIGMA_MAX, CellFilter
+from dbms_estimation.ekf import CellFilter
 from dbms_estimation.filter_options import FilterOptions
 from dbms_estimation.frozen import FrozenReadings
 from dbms_estimation.pack_estimator import PackEstimator

@@ -9,7 +9,7 @@ from estimation_rig import CELL, Drive, Truth, at_rest, make_pack, pulses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbms_estimation.ekf import SIGMA_MAX
+from dbms_estimation.columns import SIGMA_MAX
 from dbms_estimation.pack_estimator import PackEstimator
 
 SOC = (0.7, 0.72, 0.74, 0.76)
