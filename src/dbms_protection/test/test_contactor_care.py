@@ -73,6 +73,24 @@ def test_who_waits_as_told_never_exceeds_what_the_resistor_stands(powers, pauses
         assert not resistor.joules > 100.0 * 1.01
 
 
+def test_the_next_attempt_waits_until_the_resistor_stands_it_not_only_for_the_pause():
+    """19.6 V times 0.9 A for 2 s are 35 J; of 60 J the same fits again 20 s later."""
+    charge = replace(UNIT.precharge, energy=60.0, cool_down=60.0, pause=1.0)
+    rig = rig_of(replace(UNIT, precharge=charge))
+    rig.units[0].changes = {'link_voltage': 10.0}
+    rig.guard.command('connect', '', '', (), rig.now)
+    start, again = rig.now, []
+    for _ in range(2600):
+        rig.units[0].changes['current'] = -0.9 if rig.units[0].command[1] else 0.0
+        before = rig.state()
+        rig.step()
+        if rig.state() is State.CLOSING_MINUS and before is not rig.state():
+            again.append(rig.now)
+        assert rig.guard.strings[0].sequence.resistor.joules < 60.0
+    assert len(again) == 1, 'the first attempt and one more'
+    assert 15.0 < again[0] - start < 30.0
+
+
 def test_without_an_energy_nothing_is_counted():
     resistor = PrechargeResistor(UNIT.precharge, 0.0)
     resistor.step(100.0, 50.0, 100.0, True)
