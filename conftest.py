@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A machine that is busy fails no test: nothing here is judged by the clock on the wall.
+settings.register_profile('dbms', deadline=None)
+settings.load_profile('dbms')
 
 SPARE = 4  # participants of DDS that may wait for the garbage collector
 
