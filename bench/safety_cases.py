@@ -59,6 +59,7 @@ class Result:
     case: Case
     detected: float
     acted: float
+    whole: float = math.nan  # to the action, from the beginning of the stimulus: with its filter
     told: str = ''  # what was raised, for a person
     verdict: str = ''  # '', missed, place, late
     problem: str = ''
@@ -71,14 +72,15 @@ class Result:
 
 def cases(pack: Pack) -> Iterator[Case]:
     """Yield all cases of the quantities that a pack limits."""
-    promised = {(row.quantity, row.level): row.total for row in rows(pack)}
+    # From the first sample that is bad after the filter: a case knows by how much it is beyond.
+    promised = {(row.quantity, row.level): row.total - row.filter for row in rows(pack)}
     for key, levels in levels_of(pack.limits).items():
         for level, limit in sorted(levels.items()):
             for manner in MANNERS:
                 if manner in STIMULI[key].manners:
                     total = promised[key, level.name]
                     action = action_of(key, level, limit)
-                    value = target(key, level, levels, QUANTITIES[key].under)
+                    value = target(pack, key, level, levels)
                     yield Case(
                         pack.name, key.upper(), level, manner, total, action,
                         QUANTITIES[key].place, STIMULI[key], limit, value,
@@ -254,7 +256,8 @@ class _Course:
         wrong = sorted(named - {str(self._place)} if not self._stimulus.everywhere else ())
         told = '; '.join(f'{one.time - self._begun:.2f} s {one.text}' for one in loop.raised[:6])
         first = self._since
-        result = Result(case, self._detected - first, self._acted - first, told)
+        since = self._acted - self._begun
+        result = Result(case, self._detected - first, self._acted - first, since, told)
         reached = self._begun + self.crossing
         late = (
             self._stimulus.delay

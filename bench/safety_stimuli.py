@@ -4,7 +4,6 @@
 What a board or sensor measures is overridden, and all else goes on as the cell model says.
 """
 
-import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from bench.safety_loop import Loop
 from dbms_drivers import codec
 from dbms_pack import Level, Limit, Pack
+from dbms_pack.filters import hidden_for, reference
 from dbms_pack.limits import QUANTITIES
 from dbms_protection.contactors import State
 from dbms_protection.faults import Place
@@ -285,16 +285,8 @@ def _volts_per_cell(patient: Patient) -> float:
     return float(feed.string_voltages[patient.site.string]) / patient.string.cells
 
 
-def _filtered(window: Callable[[Pack], float], power: int) -> Callable[..., float]:
-    def lag(value: float, limit: Limit, pack: Pack) -> float:
-        """Return when a first order filter of a step to value**power is at the limit."""
-        return -window(pack) * math.log(1.0 - (limit.at / value) ** power)
-
-    return lag
-
-
-def _window(key: str) -> Callable[[Pack], float]:
-    return lambda pack: pack.limits.more[key].window
+def _filtered(key: str) -> Callable[[float, Limit, Pack], float]:
+    return lambda value, limit, pack: hidden_for(pack, key, limit.at, value)
 
 
 def _aged(value: float, limit: Limit, pack: Pack) -> float:
@@ -323,7 +315,7 @@ STIMULI: Mapping[str, Stimulus] = {
     'overcurrent_discharge': Stimulus(_current(-1.0), _zero, CARRIED),
     'short_circuit': Stimulus(_current(-1.0), _zero, CARRIED),
     'overload': Stimulus(
-        _current(-1.0), _zero, CARRIED, 0.0, HELD, FILTERED, _filtered(_window('overload'), 2)
+        _current(-1.0), _zero, CARRIED, 0.0, HELD, FILTERED, _filtered('overload')
     ),
     'string_overvoltage': Stimulus(_string, _volts_per_cell, SLOW_SENSOR + CARRIED),
     'string_undervoltage': Stimulus(_string, _volts_per_cell, SLOW_SENSOR + CARRIED),
@@ -348,17 +340,16 @@ STIMULI: Mapping[str, Stimulus] = {
     ),
     'temperature_rise': Stimulus(
         _rising, _zero, 2.0, manners=('fast', 'start', 'precharge', 'balancing'),
-        why=FILTERED, lag=_filtered(_window('temperature_rise'), 1),
+        why=FILTERED, lag=_filtered('temperature_rise'),
     ),
     'clock_skew': Stimulus(
         _skew, _zero, 1.0, manners=('fast', 'start', 'precharge', 'balancing'), why=FILTERED,
-        lag=lambda value, limit, pack: (1.0 + value) * SCAN
-        * math.log(1.0 - limit.at / value) / math.log(0.9),
+        lag=_filtered('clock_skew'),
     ),
     'insulation': Stimulus(_insulation, lambda patient: 3000.0, INSULATION + CARRIED),
     'open_link': Stimulus(
         _charged, _zero, 1.0, 0.0, ('fast',), 'it counts after an opening',
-        lambda value, limit, pack: pack.limits.more['open_link'].window, _opened,
+        _filtered('open_link'), _opened,
     ),
     'open_current': Stimulus(
         _current(-1.0), _zero, CARRIED, 0.0, ('start', 'fast'), 'it counts while open',
@@ -383,7 +374,7 @@ STIMULI: Mapping[str, Stimulus] = {
 }  # fmt: skip
 
 
-def target(key: str, level: Level, levels: Mapping[Level, Limit], under: bool) -> float:
+def target(pack: Pack, key: str, level: Level, levels: Mapping[Level, Limit]) -> float:
     """Return a value beyond the limit of a level and short of the next one's, if there is one."""
     at = levels[level].at
     worse = [levels[one].at for one in sorted(levels) if one > level]
@@ -391,9 +382,11 @@ def target(key: str, level: Level, levels: Mapping[Level, Limit], under: bool) -
         return at + 0.4 * (worse[0] - at)
     if key == 'current_mismatch':  # seen in halves when it comes in the middle of a window
         return at * 3.5
-    if key in ('temperature_rise', 'overload', 'clock_skew', 'temperature_stuck', 'open_link',
+    if key == 'overload':  # short of what opens before it
+        return at + 0.8 * (reference(pack, key, levels[level]) - at)
+    if key in ('temperature_rise', 'clock_skew', 'temperature_stuck', 'open_link',
                'open_current'):  # fmt: skip
         return at * 1.3
     span = {'V': 0.05, 'degC': 4.0, 'A': 0.1 * at, 'Ohm/V': 0.4 * at, 'K': 2.0, 's': 0.0}
     beyond = span[QUANTITIES[key].unit]
-    return at - beyond if under else at + beyond
+    return at - beyond if QUANTITIES[key].under else at + beyond

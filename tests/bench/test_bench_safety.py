@@ -16,7 +16,9 @@ from bench.safety_missions import MISSIONS, Mission, Outcome, build, run
 from bench.safety_stimuli import STIMULI
 
 from dbms_pack import Level, load_pack, paths
+from dbms_pack.filters import hidden_for, reference
 from dbms_pack.limits import QUANTITIES, levels_of
+from dbms_pack.limits_table import rows
 from dbms_sim.loads import make_load
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +116,36 @@ def test_cases_are_detected_localised_and_acted_upon_in_time(robot, fault, level
     result = play(robot, case_of(robot, fault, level, manner))
     assert result.good, f'{result.problem}; {result.told}'
     assert result.acted <= result.case.promised + 0.04
+
+
+@pytest.mark.parametrize(
+    'fault, level',
+    [
+        ('TEMPERATURE_RISE', Level.MOL),
+        ('TEMPERATURE_RISE', Level.RSL),
+        ('TEMPERATURE_RISE', Level.MSL),
+        ('CLOCK_SKEW', Level.MOL),
+        ('VOLTAGE_MISMATCH', Level.MSL),
+        pytest.param('OVERLOAD', Level.MOL, marks=pytest.mark.slow),
+        pytest.param('OVERLOAD', Level.RSL, marks=pytest.mark.slow),
+        pytest.param('OVERLOAD', Level.MSL, marks=pytest.mark.slow),
+    ],
+)
+def test_what_the_sheet_tells_of_a_filter_is_what_the_guard_takes(robot, fault, level):
+    case = case_of(robot, fault, level, 'fast')
+    key = fault.lower()
+    row = next(
+        one for one in rows(robot) if (one.quantity, one.level) == (key, level.name)
+    )  # fmt: skip
+    step = reference(robot, key, case.limit)
+    if fault == 'OVERLOAD':  # just short of what opens by itself
+        step -= 0.5
+    more = hidden_for(robot, key, case.limit.at, step) - row.filter
+    result = play(robot, dataclasses.replace(case, value=step))
+    assert not math.isnan(result.whole), result.problem
+    assert result.whole <= row.total + more + case.stimulus.delay + 0.1
+    # Not early either: it is what is told, and no bound that is never reached.
+    assert result.whole > row.filter + more + case.limit.debounce - 0.5
 
 
 def test_a_fault_that_does_not_show_is_missed(robot):

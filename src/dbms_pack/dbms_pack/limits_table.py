@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from .filters import hidden_for, reference
 from .limits import QUANTITIES, Level, Limit, LossRule, action_of, levels_of
 from .model import Pack
 
@@ -18,8 +19,10 @@ LIMITS_PERIOD = 0.1  # s, between calculations of the power limits
 TICKS_PER_LEASE = 6
 SHORTEST_PEAK = 2.0  # s, first horizon of the peak limits
 _LEGEND = """\
-for: the debounce; back: the hysteresis; total: s from the first bad sample to
-the warning, the lowered limits, or contactors that have opened, at most
+for: the debounce, ~: a leaking one; back: the hysteresis
+total: s from the first bad sample to the warning, the lowered limits, or
+contactors that have opened, at most; what is a mean over time counts from a
+step to twice the limit, or to what the over-current opens at if that is less
 open: at once; leave: announced, limits to zero, open after the grace at most
 *: stays until reset_faults; **: its reason must name the fault"""
 
@@ -38,6 +41,7 @@ class Row:
     latch: str
     action: str
     total: float  # s, from the first bad sample to the end of the action, at most
+    filter: float  # s of it, until what it is filtered with shows a step to twice the limit
 
 
 def rows(pack: Pack) -> Iterator[Row]:
@@ -46,6 +50,7 @@ def rows(pack: Pack) -> Iterator[Row]:
         quantity = QUANTITIES[key]
         for level, limit in sorted(levels.items()):
             action = action_of(key, level, limit)
+            hidden = hidden_for(pack, key, limit.at, reference(pack, key, limit))
             yield Row(
                 quantity=key,
                 unit=quantity.unit,
@@ -56,7 +61,8 @@ def rows(pack: Pack) -> Iterator[Row]:
                 hysteresis=limit.hysteresis,
                 latch=_latch(limit),
                 action=_says(pack, key, action, limit),
-                total=_total(pack, level, limit, action) + _mean(pack, key),
+                total=_total(pack, level, limit, action) + hidden,
+                filter=hidden,
             )
 
 
@@ -71,6 +77,11 @@ def _at(under: bool, unit: str, limit: Limit) -> str:
 
 def _debounce(limit: Limit) -> str:
     return f'{limit.debounce:g}' + (f' leak {limit.leak:g}' if limit.leak else '')
+
+
+def _shortly(debounce: str) -> str:
+    seconds, leaks, _ = debounce.partition(' leak')
+    return f'{"~" if leaks else ""}{seconds} s'
 
 
 def _latch(limit: Limit) -> str:
@@ -106,12 +117,6 @@ def _total(pack: Pack, level: Level, limit: Limit, action: str) -> float:
     return decided + max(grace(unit) + unit.feedback_timeout for unit in units)
 
 
-def _mean(pack: Pack, key: str) -> float:
-    """Return the s after which a mean shows a step as it is."""
-    trigger = pack.limits.more.get(key)
-    return trigger.window if trigger is not None and key == 'voltage_mismatch' else 0.0
-
-
 def unguarded(pack: Pack) -> list[str]:
     """Return the quantities that the pack could limit and does not."""
     known = {*levels_of(pack.limits)}
@@ -142,7 +147,7 @@ def render(pack: Pack) -> RenderableType:
             star = {'no': '', 'until reset': ' *'}.get(row.latch, ' **')
             style = {'MSL': 'bold', 'MOL': 'dim'}.get(row.level, '')
             table.add_row(
-                name, row.level, row.at, f'{row.debounce} s', f'{row.hysteresis:g}',
+                name, row.level, row.at, _shortly(row.debounce), f'{row.hysteresis:g}',
                 row.action + star, f'{row.total:.2f}', style=style,
             )  # fmt: skip
     table.caption = _LEGEND

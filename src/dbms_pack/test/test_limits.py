@@ -3,6 +3,7 @@
 
 import io
 import json
+import math
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from dbms_pack import Level, PackError, cli, limits_table, load_pack, paths, schema
 from dbms_pack.document import parse
+from dbms_pack.filters import hidden_for
 from dbms_pack.limits import QUANTITIES, action_of, levels_of
 from dbms_pack.loader import load_pack_text
 
@@ -222,6 +224,28 @@ def test_announced_takes_the_grace_longer():
 def test_a_mean_takes_its_window_longer():
     rows = {(row.quantity, row.level): row for row in limits_table.rows(load_pack(ROBOT))}
     assert rows['voltage_mismatch', 'MOL'].total == pytest.approx(1.5 + 0.02 + 0.5)
+
+
+def test_what_is_filtered_takes_longer_by_what_hides_a_step():
+    pack = load_pack(ROBOT)
+    rows = {(row.quantity, row.level): row for row in limits_table.rows(pack)}
+    # A first order mean of 10 s is at half of a step after 10 s x ln 2.
+    rise = rows['temperature_rise', 'MSL']
+    assert rise.filter == pytest.approx(10 * math.log(2))
+    assert rise.total == pytest.approx(10 * math.log(2) + 3.0 + 0.02 + 1.0 + 0.2)
+    # 60 s, of the square; 72 A of 100 A, at which the over-current opens.
+    overload = rows['overload', 'MOL']
+    assert overload.filter == pytest.approx(-60 * math.log(1 - 0.72**2))
+    assert overload.total == pytest.approx(overload.filter + 1.02)
+    assert rows['cell_overvoltage', 'MSL'].filter == 0.0
+    assert rows['clock_skew', 'MOL'].filter == pytest.approx(7 * 0.1 * 2.2)
+
+
+def test_a_step_that_stays_within_the_limit_is_hidden_for_ever():
+    pack = load_pack(ROBOT)
+    assert hidden_for(pack, 'overload', 90.0, 90.0) == math.inf
+    assert hidden_for(pack, 'temperature_rise', 60.0, 61.0) > 40.0
+    assert hidden_for(pack, 'cell_overvoltage', 4.2, 4.1) == 0.0
 
 
 def test_a_pack_may_choose_the_action():

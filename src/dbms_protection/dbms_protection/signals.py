@@ -12,13 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dbms_pack import Pack
+from dbms_pack.filters import SKEW_SHARE
 
 Float32Array = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
 AnyFloats = npt.NDArray[np.floating]
-
-# Share of a new interval in the mean scan period of a board: a mean of about ten.
-SKEW_SHARE = 0.1
 
 
 class Jumps:
