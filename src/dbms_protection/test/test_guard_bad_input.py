@@ -148,6 +148,28 @@ def test_current_not_measured_is_as_good_as_silence(rig):
     assert rig.state() in (State.LEAVING, State.OPENING, State.FAULTED)
 
 
+@pytest.mark.parametrize('fields', [{'sensor_fault': True}, {'current_age': 0.3}])
+def test_what_a_sensor_says_that_is_not_to_be_believed_trips_nothing(rig, fields):
+    rig.units[0].changes = {'current': -450.0, **fields}
+    rig.run(0.1)
+    assert not {name for name, _ in rig.names()} & {'SHORT_CIRCUIT', 'OVERCURRENT_DISCHARGE'}
+    rig.run(0.3)
+    assert ('STRING_LOST', 'MSL') in rig.names()
+
+
+@pytest.mark.parametrize('degrees, ways', [(51.0, {'CHARGE'}), (61.0, {'CHARGE', 'DISCHARGE'})])
+def test_with_no_current_known_the_limits_of_both_ways_hold(degrees, ways):
+    lost = LossRule(timeout=0.25, derate=0.0, open_after=30.0)
+    rig = Rig(make_pack(limits=make_limits(string_lost=lost))).activate()
+    rig.connect()
+    rig.units[0].changes = {'current': NAN}
+    rig.run(0.3)
+    rig.temperatures[0][0] = degrees
+    rig.run(0.3)
+    hot = {name for name, level in rig.names() if level == 'MSL'}
+    assert hot == {f'OVERTEMPERATURE_{way}' for way in ways}
+
+
 def test_an_old_current_is_not_a_current(rig):
     rig.units[0].changes = {'current_age': 5.0}
     rig.run(0.4)
