@@ -26,7 +26,7 @@ MANNERS = ('slow', 'fast', 'intermittent', 'start', 'precharge', 'balancing')
 SOC = 0.6
 PAUSE = 0.6  # s, between the bad times of what comes and goes
 LONGEST = 5.0  # s, beyond what is promised: then it is missed
-SLACK = STEP + 1e-6  # s: times are seen in steps of the simulator
+LONG, LONG_STEP = 20.0, 0.02  # s: what takes so long goes in steps of the current sensors
 FEEDBACK = 0.02  # s: a feedback frame that tells of a contact comes with the next step
 
 # The limit of each current: nominal already, and below what flows against it.
@@ -106,9 +106,10 @@ def prepare(pack: Pack, load: float, seed: int, step: float = STEP) -> Patient:
 def play(pack: Pack, case: Case, seed: int = 1) -> Result:
     """Play a case and judge it."""
     stimulus = case.stimulus
-    patient = prepare(pack, stimulus.load, seed)
+    step = LONG_STEP if lasts(pack, case) > LONG else STEP
+    patient = prepare(pack, stimulus.load, seed, step)
     loop = patient.loop
-    course = _Course(patient, case)
+    course = _Course(patient, case, step)
     if case.manner != 'start':
         loop.run(1.5)
         loop.guard.command('connect', 'campaign', case.fault, [], loop.now)
@@ -133,6 +134,13 @@ def play(pack: Pack, case: Case, seed: int = 1) -> Result:
     return course.judge()
 
 
+def lasts(pack: Pack, case: Case) -> float:
+    """Return the s that a case takes about, from its beginning."""
+    if case.limit is None:
+        return case.promised
+    return case.promised + case.stimulus.lag(case.value, case.limit, pack)
+
+
 def _failed(case: Case, problem: str) -> Result:
     return Result(case, math.nan, math.nan, verdict='missed', problem=problem)
 
@@ -140,12 +148,13 @@ def _failed(case: Case, problem: str) -> Result:
 class _Course:
     """A case while it is played."""
 
-    def __init__(self, patient: Patient, case: Case) -> None:
+    def __init__(self, patient: Patient, case: Case, step: float) -> None:
         self._patient, self._stimulus, self._case = patient, case.stimulus, case
         self._loop, self._limit = patient.loop, case.limit
         self._place = patient.site.place(patient.pack, case.place)
         self._target = case.value
         self._healthy = 0.0
+        self._slack = step + 1e-6  # s: times are seen in steps of the simulator
         self._begun = 0.0
         self.crossing = 0.0  # s from the beginning until the value is at the limit
         self._counter = 0
@@ -262,11 +271,11 @@ class _Course:
         late = (
             self._stimulus.delay
             + (2.0 if case.manner in ('start', 'precharge') else 0.0)
-            + 2.0 * SLACK
+            + 2.0 * self._slack
         )
-        inexact = min(0.05 * self.crossing, 1.5) + 2.0 * SLACK + self._stimulus.doubt
+        inexact = min(0.05 * self.crossing, 1.5) + 2.0 * self._slack + self._stimulus.doubt
         took = self._acted - first
-        allowed = case.promised + SLACK + FEEDBACK
+        allowed = case.promised + self._slack + FEEDBACK
         if case.limit is None:  # from the beginning on, which no sample marks
             allowed += self._stimulus.delay
         if math.isnan(self._detected):
