@@ -3,7 +3,8 @@
 
 `clean` starts true; `perturbed` starts 20 to 30 % wrong somewhere in the first third, with an
 offset and a gain error of up to 1 % on the current, noise on everything, rows missing and fields
-blank, by a seed. Scores leave the first 600 s out. A cycle with * made the cell file.
+blank, by a seed. Scores leave the first 600 s out. A cycle with * made the cell file; --held-out
+makes one without them.
 """
 
 import argparse
@@ -20,15 +21,18 @@ from rich.table import Table
 
 from bench.report import write_json
 from bench.soc_cycles import Cycle, data_folder, paths, perturbed, read, without_temperature
+from bench.soc_held_out import HeldOutError, cells_without
 from bench.soc_rivals import RIVALS
 from bench.soc_run import Guess, Score, run_ours, score
 from dbms_estimation.filter_options import FilterOptions
 from dbms_pack import load_cell
+from dbms_pack.model import CellModel
 
 SEEDS = 3
 COMPARED = ('Mixed1', '_P05_s1', '_P25_s1', 'With_')  # parts of the paths for --compare
 RESULTS = dict[str, Guess]
 Scored = tuple[Cycle, dict[str, Score]]
+Cells = dict[str, CellModel]  # instead of those shipped
 
 
 def variants() -> dict[str, FilterOptions]:
@@ -42,12 +46,21 @@ def variants() -> dict[str, FilterOptions]:
     }
 
 
-def cycles_of(wanted: Sequence[str], seeds: int, blank: bool) -> dict[str, list[Cycle]]:
-    """Return the cycles of each cell, clean and perturbed, whose path holds one of `wanted`."""
+def cycles_of(
+    wanted: Sequence[str], seeds: int, blank: bool, cells: Cells, held_out: Sequence[str] = ()
+) -> dict[str, list[Cycle]]:
+    """Return the cycles of each cell, clean and perturbed, whose path holds one of `wanted`.
+
+    With `held_out` only those of these names, and of `cells`, which were made without them.
+    """
     found: dict[str, list[Cycle]] = defaultdict(list)
     files = {path: kind for part in wanted for kind, path in paths(part)}
     for path, kind in files.items():
-        cell = load_cell(kind.cell)
+        if held_out:
+            if kind.name not in held_out:
+                continue
+            kind = replace(kind, trained=False)
+        cell = cells.get(kind.cell) or load_cell(kind.cell)
         clean = read(kind, path, cell)
         some = [clean, *(perturbed(clean, cell, seed) for seed in range(seeds))]
         found[kind.cell] += [without_temperature(c) for c in some] if blank else some
@@ -55,7 +68,11 @@ def cycles_of(wanted: Sequence[str], seeds: int, blank: bool) -> dict[str, list[
 
 
 def run(
-    cycles: dict[str, list[Cycle]], rivals: Sequence[str], options: dict, compare: bool
+    cycles: dict[str, list[Cycle]],
+    rivals: Sequence[str],
+    options: dict,
+    compare: bool,
+    cells: Cells,
 ) -> list:
     """Run the project's filter and its rivals; return (cycle, estimates by name).
 
@@ -64,7 +81,7 @@ def run(
     results = []
     with Progress(console=Console(stderr=True), transient=True) as bar:
         for name, group in cycles.items():
-            cell = load_cell(name)
+            cell = cells.get(name) or load_cell(name)
             rows = max(len(cycle.truth) for cycle in group)
             task = bar.add_task(name, total=rows * len(options) + len(rivals) * len(group))
             ours = {
@@ -193,6 +210,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument('--compare', action='store_true', help='all filters, on fewer cycles')
     parser.add_argument('--no-ekf', action='store_true', help='leave the plain EKF out: faster')
     parser.add_argument('--blank', action='store_true', help='without the temperatures')
+    parser.add_argument(
+        '--held-out',
+        metavar='CYCLES',
+        help='identify the cells anew without these cycles, e.g. Mixed or UDDS,LA92, and score '
+        'only them; half a minute more',
+    )
     parser.add_argument('--plots', type=Path, help='folder for a plot of each run')
     parser.add_argument('--json', type=Path)
     return parser
@@ -202,7 +225,13 @@ def main() -> int:
     arguments = parser().parse_args()
     only = (arguments.only,)
     wanted = COMPARED if arguments.compare and not arguments.only else only
-    cycles = cycles_of(wanted, arguments.seeds, arguments.blank)
+    held_out = [name for name in (arguments.held_out or '').split(',') if name]
+    try:
+        cells = cells_without(held_out)
+    except HeldOutError as error:
+        print(f'bench soc: --held-out {arguments.held_out}: {error}', file=sys.stderr)
+        return 1
+    cycles = cycles_of(wanted, arguments.seeds, arguments.blank, cells, held_out)
     if not cycles:
         print(f'no such measurements in {data_folder()}; set DBMS_DATA', file=sys.stderr)
         return 0 if not arguments.only else 1
@@ -210,7 +239,7 @@ def main() -> int:
     rivals = [*RIVALS] if arguments.compare else ['counting', 'plain EKF']
     if arguments.no_ekf:
         rivals = [name for name in rivals if name == 'counting']
-    results = run(cycles, rivals, options, arguments.compare)
+    results = run(cycles, rivals, options, arguments.compare, cells)
     scored = [
         (cycle, {name: score(cycle, guess) for name, guess in guesses.items()})
         for cycle, guesses in results
