@@ -5,6 +5,7 @@
     ./dbms bench safety --jobs 4 --out DIR       # on four, with JSON and picture
     ./dbms bench safety --only missions --speed 4
     ./dbms bench safety --quick                  # a few of each, in seconds
+    ./dbms bench safety --tables DIR [DIR ...]   # of earlier runs, for docs/safety-campaign.md
 
 The cores of simulator, driver and protection in one process, with the frames of the wire between
 them. Exits 1 when a fault was missed, named at the wrong place or acted upon late, or when the
@@ -15,7 +16,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ from rich.table import Table
 from bench.report import write_json
 from bench.safety_cases import Case, Result, cases, play
 from bench.safety_missions import MISSIONS, Mission, Outcome, run
+from bench.safety_table import markdown, read
 from dbms_pack import Level, Pack, load_pack
 
 PACKS = ('robot_13s', 'marine_2x16s')
@@ -174,19 +176,22 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 3)
 
 
-def draw(results: Sequence[Result], path: Path) -> bool:
-    """Draw the time to the action against what is promised; False without matplotlib."""
+def draw(cases: Sequence[Mapping[str, Any]], path: Path) -> bool:
+    """Draw the time to the action against what is promised; False without matplotlib.
+
+    `cases` as in `as_json`.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return False
     figure = Figure(figsize=(7.0, 5.0), layout='constrained')
     axes = figure.add_subplot()
-    shown = [one for one in results if one.case.promised > 0.0 and not math.isnan(one.acted)]
+    shown = [one for one in cases if one['promised'] > 0.0 and one['acted'] is not None]
     for action, marker in (('warn', '.'), ('derate', 'v'), ('leave', 's'), ('open', 'o')):
-        few = [one for one in shown if one.case.action == action]
+        few = [one for one in shown if one['action'] == action]
         axes.plot(
-            [one.case.promised for one in few], [max(one.acted, 0.01) for one in few],
+            [one['promised'] for one in few], [max(one['acted'], 0.01) for one in few],
             marker, label=f'{action} ({len(few)})', alpha=0.6, markersize=6,
         )  # fmt: skip
     ends = [0.1, 100.0]
@@ -201,6 +206,8 @@ def draw(results: Sequence[Result], path: Path) -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
+    if arguments.tables:
+        return _show(arguments.tables, arguments.out)
     console = Console(width=110)  # the same in a terminal, a file and the guide
     begun = time.monotonic()
     packs = arguments.pack or PACKS
@@ -231,9 +238,24 @@ def main(argv: list[str] | None = None) -> int:
         arguments.out.mkdir(parents=True, exist_ok=True)
         result = as_json(results, outcomes, arguments.speed, time.monotonic() - begun)
         write_json(arguments.out / 'safety.json', result)
-        if results and not draw(results, arguments.out / 'safety.png'):
+        (arguments.out / 'safety.md').write_text(markdown(result), encoding='utf-8')
+        if results and not draw(result['cases'], arguments.out / 'safety.png'):
             console.print('no picture: it needs matplotlib (./dbms test installs it)')
     return 1 if lines else 0
+
+
+def _show(directories: Sequence[Path], out: Path | None) -> int:
+    """Print the tables of runs as Markdown, and draw their cases together."""
+    try:
+        result = read(directories)
+    except (OSError, ValueError, KeyError) as problem:
+        print(f'no result of this bench: {problem}', file=sys.stderr)
+        return 2
+    print(markdown(result), end='')
+    if out is not None and result['cases']:
+        out.mkdir(parents=True, exist_ok=True)
+        draw(result['cases'], out / 'safety.png')
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -252,7 +274,12 @@ def _parser() -> argparse.ArgumentParser:
         help='battery time of the missions goes so many times faster than the boards measure; '
         'debounces are shorter by as much',
     )  # fmt: skip
-    words.add_argument('--out', type=Path, metavar='DIR', help='for safety.json and safety.png')
+    words.add_argument(
+        '--out', type=Path, metavar='DIR', help='for safety.json, safety.md and safety.png'
+    )
+    words.add_argument(
+        '--tables', type=Path, nargs='+', metavar='DIR', help='print those of earlier runs'
+    )
     return words
 
 

@@ -14,6 +14,7 @@ from bench.safety_feed import USUAL
 from bench.safety_loop import connected
 from bench.safety_missions import MISSIONS, Mission, Outcome, build, run
 from bench.safety_stimuli import STIMULI
+from bench.safety_table import markdown
 
 from dbms_pack import Level, load_pack, paths
 from dbms_pack.filters import hidden_for, reference
@@ -213,6 +214,19 @@ def test_what_trips_in_a_mission_is_false():
     assert any('OVERCURRENT_DISCHARGE' in text for text in outcome.opened)
 
 
+def test_the_tables_of_missions_tell_warnings_and_trips():
+    said = markdown({
+        'cases': [], 'speed': 1.0,
+        'missions': [
+            {'name': 'day', 'hours': 6.0, 'frames': 100, 'true': 1, 'opened': ['x'],
+             'false': ['1 s CELL_OVERVOLTAGE MOL at m1', '2 s CELL_OVERVOLTAGE MSL at m1']},
+            {'name': 'sun', 'hours': 3.25, 'frames': 50, 'true': 0, 'opened': [], 'false': []},
+        ],
+    })  # fmt: skip
+    assert '| day | 6 | 100 | 1 | 1 | 1 | 1 |' in said
+    assert '| all | 9.25 | 150 | 1 | 1 | 1 | 1 |' in said
+
+
 def test_the_command_tells_fails_and_writes(tmp_path, capsys, monkeypatch, robot):
     good = case_of(robot, 'SHORT_CIRCUIT', Level.MSL, 'fast')
     late = dataclasses.replace(good, promised=-1.0)
@@ -222,6 +236,14 @@ def test_the_command_tells_fails_and_writes(tmp_path, capsys, monkeypatch, robot
     told = json.loads((tmp_path / 'safety.json').read_text())
     assert [one['verdict'] for one in told['cases']] == ['', 'late']
     assert (tmp_path / 'safety.png').stat().st_size > 1000
+    written = (tmp_path / 'safety.md').read_text()
+    assert '`robot_13s`: 2 cases, 1 as promised.' in written
+    assert f'| `SHORT_CIRCUIT` | 2 |  |  | {told["cases"][0]["acted"]:.2f} / -1.00 |' in written
+    capsys.readouterr()
+    assert safety.main(['--tables', str(tmp_path), '--out', str(tmp_path / 'again')]) == 0
+    assert capsys.readouterr().out == written
+    assert (tmp_path / 'again' / 'safety.png').stat().st_size > 1000
+    assert safety.main(['--tables', str(tmp_path / 'nowhere')]) == 2
     monkeypatch.setattr(safety, 'picked', lambda packs, quick: [(robot, [good])])
     assert safety.main(['--only', 'campaign']) == 0
 
