@@ -89,6 +89,7 @@ def _string_json(string: Any) -> dict[str, Any]:
                 'address': module.address,
                 'cells': module.cells,
                 'temperatures': module.temperatures,
+                'redundant_temperatures': [list(group) for group in module.redundant],
                 'period': module.period,
             }
             for module in string.modules
