@@ -88,7 +88,7 @@ class Judge:
         self.bridge.scanned(index, voltages, low == low)
         self._judge_cells(index, voltages, low, high, now)
         self._judge_temperatures(index, temperatures, cold, hot, now)
-        self._judge_losses(index, voltages, temperatures, status, now)
+        self._judge_losses(index, (voltages, temperatures), (low, cold), status, now)
         self.more.scan(index, sequence, voltages, temperatures, low, cold, now)
 
     def _judge_cells(
@@ -125,14 +125,14 @@ class Judge:
     def _judge_losses(
         self,
         index: int,
-        voltages: Float32Array,
-        temperatures: Float32Array,
+        measured: tuple[Float32Array, Float32Array],
+        lowest: tuple[float, float],  # NaN: one is missing
         status: int,
         now: float,
     ) -> None:
         dog = self.watchdog
-        for loss, values in ((dog.cells, voltages), (dog.sensors, temperatures)):
-            if values.size and (loss.busy(index) or np.isnan(values.min())):
+        for loss, values, low in zip((dog.cells, dog.sensors), measured, lowest, strict=True):
+            if values.size and (low != low or loss.busy(index)):
                 self._judge_loss(loss, index, np.isnan(values).astype(np.float64), now)
         for bit, loss in dog.boards.items():
             if status & bit or loss.busy(index):
@@ -276,8 +276,9 @@ class Judge:
 
 def _measured(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the values with everything that is no number as NaN."""
-    finite = np.isfinite(values)
-    return values if finite.all() else np.where(finite, values, np.float32(np.nan))
+    if math.isfinite(float(np.add.reduce(values))):
+        return values
+    return np.where(np.isfinite(values), values, np.float32(np.nan))
 
 
 def _busy(quantity: Quantity) -> list[int]:

@@ -149,10 +149,10 @@ class CellData:
         module = self._pack.modules[index]
         self.voltages[module.cell_slice] = voltages
         self.temperatures[module.temperature_slice] = temperatures
-        low, high = float(voltages.min()), float(voltages.max())
+        low, high = _range(voltages)
         self._keep(self.voltage_low, self.voltage_high, index, voltages, low, high)
         if module.temperatures:
-            cold, hot = float(temperatures.min()), float(temperatures.max())
+            cold, hot = _range(temperatures)
         else:
             cold, hot = math.inf, -math.inf
         self._keep(self.temperature_low, self.temperature_high, index, temperatures, cold, hot)
@@ -184,6 +184,11 @@ class CellData:
         if sensors:
             parts.append(f'temperature sensor {sensors}')
         return ' and '.join(parts) and f'{" and ".join(parts)} of {module.name} not measured'
+
+
+def _range(values: Float32Array) -> tuple[float, float]:
+    # The methods of the array do the same and take twice as long.
+    return float(np.minimum.reduce(values)), float(np.maximum.reduce(values))
 
 
 def _numbers(values: Float32Array) -> str:

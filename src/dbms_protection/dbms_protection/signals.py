@@ -73,6 +73,8 @@ class Stuck:
         moved = values != anchor
         if not complete:
             moved &= ~np.isnan(values)
+        elif moved.all():
+            return self._anew(where, values, references, now)
         np.copyto(anchor, values, where=moved)
         np.copyto(until, now + self._settle, where=moved)
         settling = until >= now
@@ -90,6 +92,18 @@ class Stuck:
         if not complete:
             distance[np.isnan(values)] = np.nan
         return float(np.maximum.reduce(distance))
+
+    def _anew(
+        self, where: slice, values: Float32Array, references: Sequence[float], now: float
+    ) -> float:
+        """Take values that have all changed, as noisy ones do: the references begin there."""
+        self._value[where] = values
+        self._until[where] = now + self._settle
+        for row, reference in enumerate(references):
+            self._low[row, where] = self._high[row, where] = reference
+        distance = 0.0 * sum(references)  # NaN as long as one is not known
+        self._distance = np.full(len(values), distance)
+        return distance
 
     def values(self) -> FloatArray:
         """Return the distance for each value of the module taken last, shape (elements,)."""

@@ -69,8 +69,7 @@ class Slope:
             width = width + self._nominal * ohms
         with np.errstate(invalid='ignore'):
             factors = (zero - values) / width
-        factors = np.nan_to_num(factors, nan=0.0, posinf=1.0, neginf=0.0)
-        self.factors = np.clip(factors, 0.0, 1.0)
+        self.factors = np.minimum(np.fmax(factors, 0.0), 1.0)  # what is not known stands nothing
 
     def _without_drop(self, values: FloatArray, drop: FloatArray, dt: float) -> FloatArray:
         """Return the voltages without the drop of the current, smoothed."""
