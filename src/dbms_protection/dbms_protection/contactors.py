@@ -197,6 +197,9 @@ class Sequence:
         if self.resistor.too_hot:
             self._attempt = charge.attempts  # something takes up more than a link does
             self._precharge_failed(now, f'its resistor took up more than {charge.energy:.0f} J')
+        elif elapsed > charge.timeout and joining and obstacle:
+            # The others hold the link, not its resistor: nothing of this string has failed.
+            self.open(now, f'not joined: {obstacle}')
         elif elapsed > charge.timeout:
             self._precharge_failed(now, obstacle or 'contactors do not read as they should')
         elif closed and not obstacle and elapsed >= max(charge.min_time, self._unit.coil_pause):

@@ -174,3 +174,36 @@ def test_what_is_beyond_an_msl_is_not_connected_before_it_is_confirmed_either(wh
     rig.run(3.0)
     assert rig.connect('b')[0]
     assert rig.state(1) is State.CONNECTED
+
+
+def test_a_string_that_leaves_is_on_the_link_until_it_has_opened():
+    """The current that would equalise counts against it as well."""
+    rig = two_strings(unit=replace(UNIT, join_current=10.0))
+    rig.connect('a')
+    rig.units[0].current = -60.0
+    rig.units[1].voltage += 0.9
+    rig.run(0.2)
+    assert 'it would equalise with' in rig.connect('b')[1]
+    rig.guard.command('disconnect', '', '', ('a',), rig.now)
+    assert rig.state(0) is State.LEAVING
+    assert 'it would equalise with' in rig.guard.command('connect', '', '', ('b',), rig.now)[1]
+    rig.run(0.5)
+    assert {command.contacts for command in rig.commands(1)} == {ALL_OPEN}
+
+
+@pytest.mark.parametrize('moved', [0.9, 3.0])
+def test_what_may_join_is_looked_at_again_before_plus_closes(moved):
+    """Here a load pulls the link away while the second string is on its way."""
+    slow = replace(UNIT, join_current=10.0, precharge=replace(UNIT.precharge, min_time=0.5))
+    rig = two_strings(unit=slow)
+    rig.connect('a')
+    assert rig.guard.command('connect', '', '', ('b',), rig.now)[0]
+    while rig.state(1) is not State.PRECHARGING:
+        rig.step()
+    rig.units[0].voltage -= moved
+    rig.run(20.0)
+    assert not any(command.contacts[2] for command in rig.commands(1))
+    assert rig.state(1) is State.OPEN
+    assert rig.guard.strings[1].reason.startswith('not joined: ')
+    assert not rig.names(), 'nothing of it has failed'
+    assert rig.state(0) is State.CONNECTED
