@@ -152,6 +152,21 @@ def test_the_weakest_of_the_missing_cells_counts():
     assert 3.4 - 2 * MARGIN < low <= 3.4 - MARGIN + 0.01
 
 
+def test_the_margin_of_a_bridge_doubles_until_its_string_leaves():
+    """What nobody sees drifts apart: the longer it lasts, the less is sure."""
+    rig = make_rig(open_after=10.0)
+    rig.silent = {1}
+    rig.run(1.0)
+    low, high = rig.guard.judge.cells.bridged_low, rig.guard.judge.cells.bridged_high
+    widths = []
+    for _ in range(5):
+        widths.append(float(high[1] - low[1]))
+        rig.run(1.9)
+    assert widths[0] == pytest.approx(2 * MARGIN, abs=0.02)
+    assert widths[-1] == pytest.approx(4 * MARGIN, abs=0.06)
+    assert np.all(np.diff(widths) > 0.005)
+
+
 def test_an_open_sense_wire_is_named_and_its_two_cells_are_bridged():
     rig = make_rig()
     rig.voltages[0][1], rig.voltages[0][2] = 0.0, 7.4

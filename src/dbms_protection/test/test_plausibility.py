@@ -200,3 +200,15 @@ def test_a_mean_forgets_what_was_before_its_window_and_knows_nothing_of_nan():
     assert mean.update(5.0, 0.6) == 4.0
     assert mean.update(7.0, 60.0) == 7.0
     assert MovingMean(0.0).update(math.inf, 0.0) != math.inf
+
+
+def test_a_fuse_that_blows_while_its_string_leaves_is_told():
+    rig = rig_with('link_mismatch')
+    rig.units[0].current = -60.0
+    rig.run(0.1)
+    rig.guard.command('disconnect', 'test', '', (), rig.now)
+    assert rig.state() is State.LEAVING
+    rig.units[0].changes = {'link_voltage': 8 * 3.7 - 1.5}
+    rig.run(0.1)
+    assert rig.state() is State.LEAVING
+    assert levels_of(rig, 'link_mismatch') == {'RSL'}
