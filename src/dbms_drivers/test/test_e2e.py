@@ -114,6 +114,23 @@ def test_counter_that_is_too_fast_is_refused_until_three_agree():
     assert found == [UNCONFIRMED, UNCONFIRMED, 0, 0]
 
 
+def test_two_that_say_they_began_anew_agree_though_one_between_is_lost():
+    check = CounterCheck(0.1)
+    counters(check, [5, 6, 7])
+    assert check.update(0, 0.3, True) == UNCONFIRMED
+    assert check.update(2, 0.4, True) == UNCONFIRMED, 'no time for two'
+    assert check.update(4, 0.6, True) == 0
+
+
+def test_one_of_two_that_says_it_began_anew_is_not_enough():
+    for first, second in ((True, False), (False, True)):
+        check = CounterCheck(0.1)
+        counters(check, [5, 6, 7])
+        assert check.update(0, 0.25, first) == UNCONFIRMED
+        assert check.update(1, 0.35, second) == UNCONFIRMED
+        assert check.update(2, 0.45, False) == 0
+
+
 def test_intruder_between_good_frames_is_refused_and_does_not_disturb():
     check = CounterCheck(0.1)
     counters(check, [0, 1, 2])
@@ -143,12 +160,12 @@ def test_scans_start_with_one(counter):
     assert CounterCheck(0.1, confirm=False).update(counter, 0.0) == 0
 
 
-@given(st.lists(st.tuples(st.integers(0, 15), st.floats(0, 0.4)), max_size=60))
+@given(st.lists(st.tuples(st.integers(0, 15), st.floats(0, 0.4), st.booleans()), max_size=60))
 def test_same_counter_is_never_accepted_twice_in_a_row_without_a_silence_between(steps):
     check = CounterCheck(0.1)
     now, last, accepted = 0.0, None, 0.0
-    for counter, wait in steps:
+    for counter, wait, restarted in steps:
         now += wait
-        if check.update(counter, now) >= 0:
+        if check.update(counter, now, restarted) >= 0:
             assert counter != last or now - accepted > 0.5
             last, accepted = counter, now
