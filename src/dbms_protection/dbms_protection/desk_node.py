@@ -16,12 +16,14 @@ from dbms_node.clocks import steady_now, steady_timer
 from dbms_node.held_answers import HeldAnswers
 from dbms_node.outbox import Outbox
 from dbms_node.parameters import declare
+from dbms_pack import Level
 
 from .commander import Commander
 from .emergency import EmergencyStop
 from .guard import Guard
 from .holder import Request, Rules, plain
 from .journal import Kept
+from .news import write
 
 KINDS = ('connect', 'disconnect', 'reset_faults')
 LAPSES = ('stay', 'disconnect')
@@ -119,7 +121,7 @@ class Desk:
         events, commander.events = commander.events, []
         for text in events:
             self._note('lapse', 'protection', text, '', text)
-            self._outbox.put(partial(self._node.get_logger().warning, text))
+            self._log(Level.MOL, text)
 
     def _on_button(self, message: Bool) -> None:
         self._pressed = message.data
@@ -195,7 +197,7 @@ class Desk:
         else:
             held.release()  # nothing is kept at all, by order
         text = f'{kind} by {origin or "unknown"} ({request.reason}): {answer}'
-        self._outbox.put(partial(self._node.get_logger().info, text))
+        self._log(None, text)
 
     def _look(self) -> None:
         self._answers.tick(steady_now())
@@ -203,7 +205,10 @@ class Desk:
             self._overdue.cancel()
 
     def _cannot_answer(self, error: str) -> None:
-        self._outbox.put(partial(self._node.get_logger().error, error))
+        self._log(Level.MSL, error)
+
+    def _log(self, level: Level | None, text: str) -> None:
+        self._outbox.put(partial(write, self._node.get_logger(), [(level, text)]))
 
     # -- out ----------------------------------------------------------------------------------
 

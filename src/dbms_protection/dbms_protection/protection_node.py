@@ -22,7 +22,7 @@ from dbms_node.outbox import Outbox
 from dbms_node.places import NOWHERE, state_file
 from dbms_node.replay_clock import ReplayClock
 from dbms_node.runtime import run_node
-from dbms_pack import Pack, load_pack
+from dbms_pack import Level, Pack, load_pack
 
 from . import conversions, soa
 from .desk_node import Desk
@@ -31,6 +31,7 @@ from .event_log import EventLog
 from .guard import Guard
 from .journal import Journal, Kept
 from .lease import ContactorCommand
+from .news import write
 from .pair_node import Pairing
 from .paired_guard import PairedGuard
 from .parameters_node import declare_all
@@ -148,13 +149,16 @@ class ProtectionNode(SafeLifecycleNode):
     def enter_office(self, term: int) -> None:
         """Speak for the pack: this node is the one that commands."""
         self._open_voice()
-        self._outbox.put(partial(self.get_logger().warning, f'in office, term {term}'))
+        self._log(f'in office, term {term}')
 
     def leave_office(self, reason: str) -> None:
         """Fall silent: what was said last must not be heard by who comes late."""
         self._desk.close()
         self._voice.close()
-        self._outbox.put(partial(self.get_logger().warning, f'out of office: {reason}'))
+        self._log(f'out of office: {reason}')
+
+    def _log(self, text: str) -> None:
+        self._outbox.put(partial(write, self.get_logger(), [(Level.MOL, text)]))
 
     def _begin_journal(self, pack: Pack, guard: Guard, value: dict[str, Any]) -> Journal | None:
         apart = value['simulation'] or value['replay']

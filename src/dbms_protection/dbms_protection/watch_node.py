@@ -63,7 +63,7 @@ class Watch:
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', qos.DIAGNOSTICS)
 
     def _say(self, text: str) -> None:
-        self._outbox.put(partial(self._node.get_logger().warning, text))
+        self._outbox.put(partial(write, self._node.get_logger(), [(Level.MOL, text)]))
 
     # -- life ---------------------------------------------------------------------------------
 

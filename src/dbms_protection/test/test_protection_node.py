@@ -142,6 +142,16 @@ def test_a_driver_that_is_gone_is_a_fault_and_no_exception(world_of):
 # -- service --------------------------------------------------------------------------------------
 
 
+def test_a_guard_of_two_tells_its_office_and_what_it_is_asked(world_of, capfd):
+    world = world_of(pair='first').activate()
+    world.connect()  # rclpy refuses lines of two severities from one place in the code
+    world.node.close()  # says what waits
+    told = capfd.readouterr()
+    told = told.out + told.err
+    assert 'in office, term 1' in told and 'connect by' in told
+    assert 'a report was lost' not in told
+
+
 def test_autostart_brings_it_up_by_itself(world_of):
     world = world_of(autostart=True)
     world.in_state('STANDBY')
