@@ -33,6 +33,10 @@ class ContactorLease:
     lease is not a number between 20 ms and what the pack allows, or if it is not newer than the
     last call. The order of calls is forgotten some time after the last one, because a caller that
     was restarted counts anew. Which of two guards may call, an `Office` says.
+
+    A call closes one contactor more than is closed, never two: what renewed a lease that has run
+    out since (a network may hold calls up and then deliver all of them) would close both mains
+    without a precharge.
     """
 
     def __init__(self, longest: float) -> None:
@@ -84,7 +88,7 @@ class ContactorLease:
         if newcomer:
             reason = self._no_continuation(contacts, term, now)
         if closing and not reason:
-            reason = self._refusal(lease, sequence, now, newcomer)
+            reason = self._refusal(lease, sequence, now, newcomer) or self._leap(contacts, now)
         if reason:
             return reason
         if newcomer or self._newer(sequence, now):
@@ -107,8 +111,18 @@ class ContactorLease:
         """Say why a guard with a term may not enter with `contacts`: only what is may go on."""
         if term == 0 or contacts == OPEN:
             return ''
-        held = self._contacts if now < self._until else OPEN
+        held = self._held(now)
         return '' if contacts == held else 'there is nothing closed like that to go on with'
+
+    def _held(self, now: float) -> tuple[bool, bool, bool]:
+        return self._contacts if now < self._until else OPEN
+
+    def _leap(self, contacts: tuple[bool, bool, bool], now: float) -> str:
+        """Say why contactors cannot be closed like that from what is closed now."""
+        more = sum(new and not old for new, old in zip(contacts, self._held(now), strict=True))
+        return f'closes {more} contactors at once: the call is old or leaves steps out' * (
+            more > 1
+        )
 
     def poll(self, now: float) -> Command | None:
         """Return what has to be sent now: the command again, or that the lease has run out."""

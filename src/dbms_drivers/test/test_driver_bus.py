@@ -207,15 +207,15 @@ def test_keeper_opens_when_nobody_renews_and_resends_only_what_still_holds():
         lambda bus, can_id, data: sent.put(decode((can_id, data))) is None,
     )
     keeper.start()
-    assert keeper.ask('a', (True, False, True), 0.2, 1) == (True, '')
-    plus = [sent.get(timeout=WAIT)[2]['Plus'] for _ in range(4)]
-    assert plus == [2, 2, 2, 1]
+    assert keeper.ask('a', (True, False, False), 0.2, 1) == (True, '')
+    minus = [sent.get(timeout=WAIT)[2]['Minus'] for _ in range(4)]
+    assert minus == [2, 2, 2, 1]
     keeper.resend('main')
     assert sent.get(timeout=WAIT)[2]['Plus'] == 1
     keeper.resend('other')
-    keeper.ask('a', (True, True, True), 0.2, 2)
+    keeper.ask('a', (False, True, False), 0.2, 2)
     assert sent.get(timeout=WAIT)[2]['Precharge'] == 2
     keeper.close()
     last = sent.get(timeout=WAIT)[2]
     assert (last['Minus'], last['Precharge'], last['Plus']) == (1, 1, 1)
-    assert keeper.ask('a', (True, False, True), 0.2, 9)[0] is False
+    assert keeper.ask('a', (True, False, False), 0.2, 9)[0] is False

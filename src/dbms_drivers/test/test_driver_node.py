@@ -151,12 +151,13 @@ def test_contactors_close_on_the_bus_and_open_when_the_lease_runs_out(rig):
     rig.until(rig.commands)
     assert rig.commands()[0]['Plus'] == 1  # the driver begins with everything open
     lease = rig.string.contactors.lease
-    assert rig.ask(minus=True, precharge=True, lease=lease, sequence=1).accepted
+    assert rig.ask(minus=True, lease=lease, sequence=1).accepted
     closed = rig.until(lambda: [c for c in rig.commands() if c['Minus'] == 2])[0]
-    assert (closed['Precharge'], closed['Plus'], closed['Sequence']) == (2, 1, 1)
+    assert (closed['Precharge'], closed['Plus'], closed['Sequence']) == (1, 1, 1)
     assert lease - 0.05 < closed['Lease'] / 1000 <= lease
     rig.until(lambda: rig.commands()[-1]['Minus'] == 1)
-    assert rig.commands()[-1]['Precharge'] == 1
+    old = rig.ask(minus=True, plus=True, lease=lease, sequence=2)
+    assert not old.accepted and 'at once' in old.message
     assert sum(c['Minus'] == 2 for c in rig.commands()) >= 3
 
 
@@ -170,9 +171,9 @@ def test_call_without_a_valid_lease_is_refused(rig):
 
 def test_closing_the_node_opens_the_contactors(rig):
     lease = rig.string.contactors.lease
-    assert rig.ask(minus=True, plus=True, lease=lease, sequence=1).accepted
+    assert rig.ask(minus=True, lease=lease, sequence=1).accepted
     rig.driver.close()
-    rig.until(lambda: rig.commands() and rig.commands()[-1]['Plus'] == 1)
+    rig.until(lambda: rig.commands() and rig.commands()[-1]['Minus'] == 1)
 
 
 def test_bleed_command_goes_to_its_board(rig):

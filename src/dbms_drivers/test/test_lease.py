@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from dbms_drivers.backoff import Backoff
 from dbms_drivers.lease import OPEN, ContactorLease
 
-CLOSED = (True, False, True)
+CLOSED = (True, False, False)
+BOTH = (True, False, True)
 
 
 def test_lease_runs_out_and_opens_once():
@@ -21,6 +22,37 @@ def test_lease_runs_out_and_opens_once():
     assert lease.expired == 1
     assert lease.poll(10.26) is None
     assert lease.deadline() == math.inf
+
+
+def test_calls_that_a_network_held_up_close_nothing_after_the_lease():
+    lease = ContactorLease(0.25)
+    for sequence, contacts in enumerate([CLOSED, (True, True, False), (True, True, True), BOTH]):
+        assert lease.ask(contacts, 0.25, sequence + 1, 0.01 * sequence) == ''
+    assert lease.poll(0.3).contacts == OPEN
+    for sequence in range(5, 9):  # renewals of then, all at once, when the network is back
+        assert 'at once' in lease.ask(BOTH, 0.25, sequence, 0.5)
+        assert lease.command(0.5).contacts == OPEN
+    assert lease.ask(OPEN, 0.0, 9, 0.51) == ''
+    assert lease.ask(CLOSED, 0.25, 10, 0.52) == '', 'and from the beginning it may'
+
+
+def test_a_lease_that_ran_out_unseen_is_not_gone_on_with_either():
+    lease = ContactorLease(0.25)
+    assert lease.ask(CLOSED, 0.25, 1, 0.0) == '' and lease.ask(BOTH, 0.25, 2, 0.1) == ''
+    assert 'at once' in lease.ask(BOTH, 0.25, 3, 0.36)
+
+
+@given(st.lists(st.tuples(
+    st.tuples(st.booleans(), st.booleans(), st.booleans()), st.floats(0.0, 0.3),
+), max_size=30))  # fmt: skip
+def test_no_call_closes_two_contactors_at_once(calls):
+    lease, now = ContactorLease(0.25), 0.0
+    for sequence, (contacts, wait) in enumerate(calls):
+        now += wait
+        before = lease.command(now).contacts
+        lease.ask(contacts, 0.25, sequence + 1, now)
+        after = lease.command(now).contacts
+        assert sum(new > old for new, old in zip(after, before, strict=True)) <= 1
 
 
 def test_command_is_sent_again_every_third_with_what_is_left():

@@ -14,7 +14,7 @@ LEASE = 0.3
 def held_by_first():
     lease = ContactorLease(LEASE)
     assert lease.ask(OPEN, LEASE, 1, 0.0, 'first', 1) == ''
-    assert lease.ask((True, False, False), LEASE, 2, 0.1, 'first', 1) == ''
+    assert lease.ask((True, False, False), LEASE, 2, 0.9, 'first', 1) == ''
     assert lease.ask(CLOSED, LEASE, 3, 1.0, 'first', 1) == ''
     assert lease.command(1.0).contacts == CLOSED
     return lease
@@ -53,6 +53,7 @@ def test_a_deposed_guard_neither_closes_nor_opens():
 def test_after_the_lease_nothing_is_closed_again_without_a_precharge():
     lease = held_by_first()
     assert lease.poll(1.31).contacts == OPEN
+    assert 'at once' in lease.ask(CLOSED, LEASE, 9, 1.31, 'first', 1), 'nor by the first'
     assert 'nothing closed' in lease.ask(CLOSED, LEASE, 1, 1.31, 'second', 2)
     assert lease.ask(OPEN, LEASE, 2, 1.32, 'second', 2) == ''
     assert lease.ask((True, False, False), LEASE, 3, 1.33, 'second', 2) == ''
@@ -80,6 +81,7 @@ def test_a_guard_without_a_second_may_open_but_not_close_over_one_in_office():
 
 def test_a_guard_without_a_second_is_not_taken_over_from_while_it_renews():
     lease = ContactorLease(LEASE)
+    lease.ask((True, False, False), LEASE, 0, 0.0)
     lease.ask(CLOSED, LEASE, 1, 0.0)
     assert 'in office' in lease.ask(OPEN, LEASE, 1, 0.1, 'second', 1)
     assert lease.ask(CLOSED, LEASE, 1, 0.25, 'second', 1) == ''
