@@ -15,6 +15,7 @@ from bench.safety_others import others
 from bench.safety_stimuli import STIMULI, Meddled, Patient, Stimulus, target
 from dbms_drivers import codec
 from dbms_pack import Level, Limit, Pack
+from dbms_pack.filters import hidden_for
 from dbms_pack.limits import QUANTITIES, action_of, levels_of
 from dbms_pack.limits_table import rows
 from dbms_protection.contactors import State
@@ -99,7 +100,7 @@ def prepare(pack: Pack, load: float, seed: int, step: float = STEP) -> Patient:
     feed.set_noise(FILTERED)
     loop = Loop(pack, World(pack, feed, seed=seed), step, seed=seed)
     patient = Patient(loop)
-    feed.set_load(make_load(f'constant:{load:g}', pack))
+    feed.set_load(make_load(f'constant:{load * len(pack.strings):g}', pack))  # A per string
     return patient
 
 
@@ -202,7 +203,9 @@ class _Course:
             stimulus.apply(self._patient, value, t)
         elif manner == 'intermittent':
             assert self._limit is not None
+            key, pack = self._case.fault.lower(), self._patient.pack
             bad = self._limit.debounce + 2.0 * stimulus.delay + 0.1
+            bad += hidden_for(pack, key, self._limit.at, self._target)
             self._patient_is(t % (bad + PAUSE) < bad, t)
         else:
             stimulus.apply(self._patient, self._target, t)
@@ -242,7 +245,9 @@ class _Course:
             return not (unit.main_closed or unit.precharge_closed)
         before, now = self._limits, loop.guard.limits
         if case.fault in CURRENTS:
-            return float(getattr(now, CURRENTS[case.fault])) < self._target  # less than flows
+            # Less than flows: limits are those of the pack, the current that of one string.
+            strings = sum(string.state is State.CONNECTED for string in loop.guard.strings)
+            return float(getattr(now, CURRENTS[case.fault])) < self._target * max(strings, 1)
         if case.manner in ('start', 'precharge'):
             loss = loop.guard.judge.losses()[self._patient.site.string]
             by_slope = self._limit is not None and self._limit.derate is None
@@ -274,6 +279,8 @@ class _Course:
             + 2.0 * self._slack
         )
         inexact = min(0.05 * self.crossing, 1.5) + 2.0 * self._slack + self._stimulus.doubt
+        if case.manner == 'slow':
+            inexact += self._stimulus.slow_doubt
         took = self._acted - first
         allowed = case.promised + self._slack + FEEDBACK
         if case.limit is None:  # from the beginning on, which no sample marks

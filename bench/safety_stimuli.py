@@ -163,6 +163,7 @@ class Stimulus:
     before: Callable[[Patient], None] | None = None  # what has to be so beforehand
     ramp: float = 8.0  # s, from healthy to bad where it comes slowly
     doubt: float = 0.0  # s, about when it is there: an age counts from the last frame
+    slow_doubt: float = 0.0  # s, the same where it comes slowly and sensors are off
     everywhere: bool = False  # it is nobody's place: all strings are to be named
 
 
@@ -322,7 +323,7 @@ STIMULI: Mapping[str, Stimulus] = {
     'link_overvoltage': Stimulus(_link, _volts_per_cell, SLOW_SENSOR + CARRIED),
     'link_mismatch': Stimulus(
         _apart, _zero, SLOW_SENSOR + CARRIED, manners=('slow', 'fast', 'intermittent',
-        'balancing'), why=CLOSED,
+        'balancing'), why=CLOSED, slow_doubt=1.0,
     ),
     'voltage_mismatch': Stimulus(_mismatch, _zero, SLOW_SENSOR + CARRIED, doubt=1.0),
     'voltage_spread': Stimulus(_below_others, _zero),
