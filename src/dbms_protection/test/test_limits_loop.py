@@ -132,6 +132,18 @@ def test_a_current_that_goes_missing_never_raises_a_limit():
         assert after.charge_current <= before.charge_current + 1e-6
 
 
+def test_a_drop_that_is_no_longer_known_is_not_taken_for_none():
+    """While it is discharged, a cell shows less than it is at: charging may not gain by that."""
+    cell = Plant(4.14, 1.0, 0.1, slope=0.0)
+    cell.volts = cell.ocv - 80.0 * OHMS
+    for _ in range(300):
+        before = cell.calculate(-80.0)
+    assert 0.0 < before.charge_current < 50.0
+    for _ in range(30):
+        after = cell.calculate(NAN)
+        assert after.charge_current <= before.charge_current + 1e-6
+
+
 def test_a_sudden_rise_is_followed_at_once_and_the_way_back_is_slow():
     cell = Plant(3.7, 1.0, 0.1, slope=0.0)
     for _ in range(50):

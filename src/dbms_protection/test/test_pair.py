@@ -12,6 +12,7 @@ from dbms_protection.contactors import State
 from dbms_protection.faults import Fault, Place
 from dbms_protection.guard import PackState
 from dbms_protection.pair import Pair
+from dbms_protection.pair_node import CUT_OFF, LATE
 from dbms_protection.paired_guard import KEPT, PairedGuard
 
 OPEN = (False, False, False)
@@ -127,6 +128,35 @@ def test_deposed_it_says_nothing_more_to_the_contactors():
     rig.guard.fail(rig.now, 'broken')
     rig.guard.deactivate(rig.now, 'end')
     assert len(rig.sent) == sent
+
+
+def test_it_knows_in_time_that_the_driver_does_not_answer():
+    rig = Second(make_pack(strings=2))
+    rig.hold()
+    rig.take_over()
+    for _ in range(300):
+        rig.step()
+        assert rig.guard.spent() <= LATE, 'as long as it does'
+    rig.answer = False
+    begun = rig.now
+    while rig.guard.spent() <= LATE:
+        rig.step()
+    # In what is left another guard notices the silence and is granted the contactors.
+    assert rig.now - begun < LEASE / 2
+    while rig.guard.spent() <= CUT_OFF:
+        rig.step()
+    assert rig.names() == set() and rig.state() is State.CONNECTED, 'no fault of the pack yet'
+    rig.answer = True
+    rig.run(0.2)
+    assert rig.guard.spent() <= LATE
+
+
+def test_with_open_contactors_a_late_answer_matters_to_nobody():
+    rig = Second()
+    rig.take_over(OPEN)
+    rig.answer = False
+    rig.run(1.0)
+    assert rig.guard.spent() == 0.0
 
 
 def test_in_between_it_waits():
