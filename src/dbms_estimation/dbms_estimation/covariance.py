@@ -4,7 +4,6 @@
 Passes over memory are what these steps cost, so they work in place, row by row.
 """
 
-
 from dbms_pack.model import FloatArray
 
 
