@@ -91,6 +91,11 @@ class LeaseKeeper:
             return Trouble('CONTACTOR_DRIVER_LOST', text)
         return None
 
+    def spent(self, now: float) -> float:
+        """Return the share of a closed lease that has passed since something was granted."""
+        closed = self._contacts not in (None, ALL_OPEN)
+        return (now - self._granted_at) / self._lease if closed else 0.0
+
     @property
     def unanswered(self) -> bool:
         """Whether the driver has not answered the opening that holds now."""

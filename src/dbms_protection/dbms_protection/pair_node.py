@@ -19,6 +19,10 @@ from .desk_node import Desk
 from .pair import Pair
 from .paired_guard import PairedGuard
 
+# Shares of a lease that a driver has not renewed. One late answer may be on its way; who then says
+# nothing lets the other guard ask, which may reach the driver. Who still has no answer shortly
+# before the end steps down without a fault: the other one would take that for its own.
+LATE, CUT_OFF = 0.4, 0.9
 PATIENCE = {'first': 0.5, 'second': 2.0}  # s, until each asks when it has heard of no other
 
 
@@ -95,7 +99,10 @@ class Pairing:
             pair.leading = True
             self._guard.take_over(pair.granted, pair.leaving, now)
             self._voice.enter_office(pair.term)
-        if pair.leading or pair.granted:
+        spent = self._guard.spent() if pair.leading else 0.0
+        if spent > CUT_OFF:  # what is closed is another guard's by now, or open
+            self.depose('a driver of contactors does not answer')
+        elif (pair.leading or pair.granted) and spent <= LATE:
             self._beat()
 
     def _beat(self) -> None:

@@ -44,6 +44,10 @@ class PairedGuard(Guard):
             return KEPT
         return ALL_OPEN if contacts == READS_OPEN else None
 
+    def spent(self) -> float:
+        """Return the largest share of a closed string's lease that the driver has not renewed."""
+        return max(keeper.spent(self.now) for keeper in self._keepers)
+
     def next_sequence(self, index: int) -> int:
         """Return the number of the next call for a string."""
         return self._keepers[index].next_sequence()
