@@ -52,7 +52,7 @@ def assert_refused(load, data):
 
 
 FILES = [(pack_of, shipped(name)) for name in PACKS] + [(cell_of, shipped(name)) for name in CELLS]
-relaxed = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+relaxed = settings(max_examples=75, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @st.composite

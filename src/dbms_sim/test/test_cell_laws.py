@@ -73,7 +73,7 @@ def stored(model, soc, capacity):
     return np.interp(soc, fine, area) * capacity * 3600.0
 
 
-@pytest.mark.parametrize('pack', ['robot', 'marine'])
+@pytest.mark.parametrize('pack', ['robot', pytest.param('marine', marks=pytest.mark.slow)])
 def test_charge_and_energy_balance_over_a_day(pack, request):
     model = lively(request.getfixturevalue(pack).cell)
     cells = Cells(model, np.array([0.3, 0.5, 0.6]), [3], ambient=15.0)
