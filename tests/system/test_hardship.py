@@ -193,11 +193,10 @@ def test_a_cut_bus_opens_the_unit_by_its_own_lease(patient, tmp_path, state):
         bring_to(state, spy, ears)
         told = ears.logs['state'].mark
         inject(ears, 'bus_off', 'main')
-        _, lost = ears.logs['faults'].wait(
+        ears.logs['faults'].wait(
             lambda one: any(f.name in ('STRING_LOST', 'MODULE_LOST') for f in one.faults),
             'a loss', ears.logs['faults'].mark,
         )  # fmt: skip
-        assert lost.faults
         ears.logs['state'].wait(
             lambda one: one.strings[0].state_name in ('OPEN', 'FAULTED'), 'open', told
         )
@@ -209,4 +208,4 @@ def test_a_cut_bus_opens_the_unit_by_its_own_lease(patient, tmp_path, state):
         _, feedback = spy.reported('all_open', mark)  # the first thing that the unit says again
         assert not any(one.main_closed for one in spy.log.since(mark))
         if state in ('connected', 'charging'):
-            assert feedback.lease_expired or spy.log.since(mark)
+            assert feedback.lease_expired
