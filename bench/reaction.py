@@ -23,7 +23,6 @@ import rclpy
 from ament_index_python.packages import get_package_prefix
 from dbms_msgs.msg import ProtectionState, StringState
 from dbms_msgs.srv import Command
-from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -31,6 +30,7 @@ from rich.table import Table
 from bench.pack import write_pack
 from bench.report import percentiles, write_json
 from bench.traffic import Traffic
+from dbms_node import middleware
 from dbms_node.qos import STATE
 from dbms_node.runtime import SWITCH_INTERVAL, make_executor, settle_memory, spin
 from dbms_pack import Pack, load_pack
@@ -311,7 +311,7 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.modules % arguments.strings:
         parser.error('--modules must be a multiple of --strings')
     sys.setswitchinterval(SWITCH_INTERVAL)
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    middleware.init()
     try:
         result = measure(arguments)
     finally:

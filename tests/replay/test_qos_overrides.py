@@ -18,10 +18,11 @@ def nodes(monkeypatch):
     rclpy = pytest.importorskip('rclpy')
     from dbms_bringup.graph import Options, graph
     from dbms_bringup.one_process import make_nodes
+    from dbms_node import middleware
     from dbms_node.runtime import close_node, make_executor
 
     monkeypatch.setenv('ROS_DOMAIN_ID', str(20 + os.getpid() % 80))
-    rclpy.init(args=[])
+    middleware.init(args=[])
     first = {'protection': {'pair': 'first'}}  # as beside a second guard, whom it tells its beat
     options = Options(simulate=True, bus_interface='virtual', extra=first)
     made = make_nodes(graph(load_pack('robot_13s'), options), 'battery')

@@ -12,14 +12,14 @@ from dbms_msgs.msg import ProtectionState
 from rclpy.node import Node
 
 from dbms_bringup.neighbours import guarding, nobody_else
-from dbms_node import qos
+from dbms_node import middleware, qos
 
 
 @contextmanager
 def protection_in(namespace):
     """Let a protection be heard of, in a process or not: what is looked at is the wire."""
     context = rclpy.Context()
-    rclpy.init(args=[], context=context)
+    middleware.init(args=[], context=context)
     node = Node('protection', namespace=namespace, context=context)
     node.create_publisher(ProtectionState, 'protection/state', qos.STATE)
     try:

@@ -21,9 +21,10 @@ def main(command: str, arguments: Sequence[str]) -> int:
     value = _parser(command).parse_args(arguments)
     import rclpy  # only now: --help needs no ROS
     from dbms_msgs.srv import Command
-    from rclpy.signals import SignalHandlerOptions
 
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    from dbms_node import middleware
+
+    middleware.init()
     try:
         node = rclpy.create_node('dbms_command', namespace=value.namespace)
         client = node.create_client(Command, SERVICES[command])

@@ -6,8 +6,8 @@ import threading
 
 import rclpy
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
+from dbms_node import middleware
 from dbms_node.clocks import steady_now
 
 from .ports import domain_is_free
@@ -25,7 +25,7 @@ def guarding(namespace: str, window: float = WINDOW) -> list[str]:
     ROS 2 by itself: nothing has to be initialised.
     """
     context = rclpy.Context()
-    rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
+    middleware.init(args=[], context=context)
     try:
         node = Node(
             'dbms_look', context=context, use_global_arguments=False, enable_rosout=False,

@@ -21,6 +21,7 @@ from dbms_replay.replay import Replay
 from .replaying import PlayOptions, player, replay_graph
 
 if TYPE_CHECKING:
+    from dbms_node import middleware
     from dbms_node.runtime import Stop
 
 
@@ -57,14 +58,13 @@ def _play(value: argparse.Namespace) -> int:
         refuse_second(namespace)
         print(f'pack {replay.pack.name}, estimation and protection of now in /{namespace}')
     import rclpy
-    from rclpy.signals import SignalHandlerOptions
 
     from dbms_node.runtime import Stop, make_executor, run_nodes
 
     from .one_process import make_nodes
 
     stop = Stop(signal.SIGINT, signal.SIGTERM)
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    middleware.init(args=[])
     try:
         nodes = make_nodes(specs, namespace)
         play: Any = nodes[-1]

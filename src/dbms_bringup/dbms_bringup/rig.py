@@ -9,8 +9,8 @@ from pathlib import Path
 
 import rclpy
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
+from dbms_node import middleware
 from dbms_node.runtime import SWITCH_INTERVAL
 
 from .graph import graph, programs
@@ -50,7 +50,7 @@ class Rig:
     def start(self) -> None:
         """Start everything; ValueError if a node refuses what it is told."""
         sys.setswitchinterval(SWITCH_INTERVAL)  # see dbms_node.runtime
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        middleware.init(args=[])
         plan = self._plan
         specs = graph(plan.pack, plan.options)
         nodes: list[Node] = []

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.signals import SignalHandlerOptions
 
+from dbms_node import middleware
 from dbms_node.clocks import steady_now
 from dbms_node.runtime import SWITCH_INTERVAL, close_node
 from dbms_sim.current_sensor import SensorQuality
@@ -98,7 +98,7 @@ class ScenarioRun:
 
     def run(self) -> list[Verdict]:
         """Run it; return all verdicts in the order in which they fell."""
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        middleware.init(args=[])
         spinner = None
         try:
             nodes = self._make_nodes()

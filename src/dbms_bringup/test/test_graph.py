@@ -50,11 +50,12 @@ def test_every_node_has_every_parameter_it_is_given(robot):
     import rclpy
 
     from dbms_bringup.one_process import make_nodes
+    from dbms_node import middleware
     from dbms_node.runtime import close_node
 
     options = replace(SIMULATED, time_scale=2.0, load='rest')
     specs = graph(robot, options)
-    rclpy.init()
+    middleware.init()
     try:
         nodes = make_nodes(specs, 'graph_test')
         try:

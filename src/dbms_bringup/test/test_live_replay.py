@@ -14,7 +14,7 @@ from rosgraph_msgs.msg import Clock
 from dbms_bringup.one_process import make_nodes
 from dbms_bringup.play import main
 from dbms_bringup.replaying import PlayOptions, player, replay_graph
-from dbms_node import qos
+from dbms_node import middleware, qos
 from dbms_node.runtime import close_node, make_executor
 from dbms_pack import load_pack
 from dbms_replay.bags import Bag
@@ -34,7 +34,7 @@ class Stage:
     """The nodes of a live replay, and what was heard of them."""
 
     def __init__(self, specs, namespace):
-        rclpy.init(args=[])
+        middleware.init(args=[])
         self.nodes = make_nodes(specs, namespace)
         self.play = self.nodes[-1]
         self.listener = rclpy.create_node('listener', namespace=namespace)

@@ -14,7 +14,7 @@ from sensor_msgs.msg import BatteryState
 from dbms_bringup.robot_battery import Battery, RobotBattery, Rules, Status
 from dbms_bringup.robot_battery_node import RobotBatteryNode
 from dbms_estimation.battery_state import SupplyStatus
-from dbms_node import qos
+from dbms_node import middleware, qos
 from dbms_node.runtime import close_node, make_executor
 from dbms_pack import paths
 
@@ -126,7 +126,7 @@ def nav2_is_charging(message):
 @pytest.fixture
 def world():
     context = rclpy.Context()
-    rclpy.init(context=context)
+    middleware.init(context=context)
     stale = Parameter('stale', value=0.5)
     node = RobotBatteryNode(context=context, namespace='battery', parameter_overrides=[stale])
     other = rclpy.create_node('other', context=context, namespace='battery')

@@ -13,6 +13,7 @@ from dbms_bringup.cli import main
 from dbms_bringup.graph import Options, graph
 from dbms_bringup.one_process import make_nodes
 from dbms_monitor.status_node import StatusNode
+from dbms_node import middleware
 from dbms_node.runtime import close_node
 from dbms_pack import load_pack, paths
 
@@ -40,7 +41,7 @@ def allowed(text):
 
 @pytest.fixture
 def nodes():
-    rclpy.init()
+    middleware.init()
     pack = load_pack('marine_2x16s')
     options = Options(simulate=True, bus_interface='virtual', standby=True, autostart=False)
     specs = [spec for spec in graph(pack, options) if spec.name != 'sim']

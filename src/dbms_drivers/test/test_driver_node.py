@@ -19,14 +19,14 @@ from rclpy.parameter import Parameter
 from socketcand_server import WAIT, Server
 
 from dbms_drivers.can_driver_node import CanDriverNode
-from dbms_node import qos
+from dbms_node import middleware, qos
 from dbms_pack import load_pack
 from dbms_pack.paths import find
 
 
 @pytest.fixture(scope='module')
 def context():
-    rclpy.init()
+    middleware.init()
     yield
     rclpy.shutdown()
 

@@ -22,7 +22,7 @@ from dbms_estimation import estimation_node  # noqa: E402
 from dbms_estimation.estimate_cli import main  # noqa: E402
 from dbms_estimation.offline import estimate, one_cell_pack  # noqa: E402
 from dbms_estimation.records import Record, read_record  # noqa: E402
-from dbms_node import qos  # noqa: E402
+from dbms_node import middleware, qos  # noqa: E402
 from dbms_node.clocks import seconds_stamp  # noqa: E402
 from dbms_node.runtime import close_node, make_executor  # noqa: E402
 
@@ -51,7 +51,7 @@ class NodeRun:
         pack = replace(one_cell_pack(record, CELL), limits=LIMITS)
         monkeypatch.setattr(estimation_node, 'load_pack', lambda name: pack)
         self.context = rclpy.Context()
-        rclpy.init(context=self.context)
+        middleware.init(context=self.context)
         self.executor = make_executor(self.context)
         self.node = estimation_node.EstimationNode(
             context=self.context,

@@ -17,7 +17,7 @@ from dbms_msgs.msg import CellsState, ModuleCells, StringMeasurement  # noqa: E4
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 
 from dbms_estimation.ecm import CellTables  # noqa: E402
-from dbms_node import qos  # noqa: E402
+from dbms_node import middleware, qos  # noqa: E402
 from dbms_node.clocks import seconds_stamp, stamp_seconds, steady_timer  # noqa: E402
 from dbms_node.runtime import make_executor  # noqa: E402
 from dbms_pack import load_pack  # noqa: E402
@@ -40,7 +40,7 @@ class Driver:
         self._begun = time.time()
         self._random = np.random.default_rng(1)
         self._context = rclpy.Context()
-        rclpy.init(context=self._context)
+        middleware.init(context=self._context)
         self._executor = make_executor(self._context)
         self._node = rclpy.create_node('driver', context=self._context, namespace='/battery')
         (string,) = PACK.strings

@@ -24,7 +24,7 @@ from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import BatteryState  # noqa: E402
 
 from dbms_estimation import battery_state, estimation_node  # noqa: E402
-from dbms_node import qos  # noqa: E402
+from dbms_node import middleware, qos  # noqa: E402
 from dbms_node.clocks import seconds_stamp, stamp_seconds, steady_timer  # noqa: E402
 from dbms_node.runtime import make_executor  # noqa: E402
 
@@ -38,7 +38,7 @@ class Graph:
         monkeypatch.setattr(estimation_node, 'load_pack', lambda name: pack)
         self.pack = pack
         self.context = rclpy.Context()
-        rclpy.init(context=self.context)
+        middleware.init(context=self.context)
         self.executor = make_executor(self.context)
         self.node = estimation_node.EstimationNode(
             context=self.context,
@@ -297,7 +297,7 @@ def test_numbers_are_those_of_the_message():
 
 def test_the_node_refuses_a_pack_that_is_not_there():
     context = rclpy.Context()
-    rclpy.init(context=context)
+    middleware.init(context=context)
     try:
         with pytest.raises(ValueError):
             estimation_node.EstimationNode(

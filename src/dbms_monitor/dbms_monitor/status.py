@@ -12,11 +12,11 @@ from pathlib import Path
 import rclpy
 from rclpy.exceptions import InvalidNamespaceException
 from rclpy.executors import Executor
-from rclpy.signals import SignalHandlerOptions
 from rclpy.validate_namespace import validate_namespace
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from dbms_node import middleware
 from dbms_node.clocks import steady_now
 from dbms_node.runtime import Stop, make_executor
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.svg and not options.once:
         parser.error('--svg writes one picture: it goes with --once')
     stop = Stop(signal.SIGINT, signal.SIGTERM)
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    middleware.init(args=[])
     node = StatusNode(namespace=options.namespace)
     executor = make_executor()
     executor.add_node(node)

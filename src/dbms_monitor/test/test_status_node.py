@@ -31,7 +31,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import BatteryState
 
 from dbms_monitor.status_node import StatusNode
-from dbms_node import qos
+from dbms_node import middleware, qos
 from dbms_node.clocks import steady_timer
 from dbms_node.runtime import make_executor, spin
 
@@ -91,7 +91,7 @@ class FakeGraph(Node):
 
 @pytest.fixture
 def graph():
-    rclpy.init()
+    middleware.init()
     executor, stop = make_executor(), threading.Event()
     node = FakeGraph()
     executor.add_node(node)

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 import rclpy
 from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
+
+from . import middleware
 
 try:
     from rclpy.experimental import EventsExecutor
@@ -102,8 +103,7 @@ def run_node(factory: Callable[[], Node], args: list[str] | None = None) -> int:
     """Initialise ROS, run one node until SIGINT or SIGTERM, and return the exit code."""
     sys.setswitchinterval(SWITCH_INTERVAL)
     stop = Stop(signal.SIGINT, signal.SIGTERM)
-    # rclpy's own handlers would end the context first, and closing could send no last word.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    middleware.init(args=args)
     try:
         run_nodes([factory()], make_executor(), stop)
     except Exception as error:

@@ -9,7 +9,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from std_srvs.srv import Trigger
 
-from dbms_node import held_answers
+from dbms_node import held_answers, middleware
 from dbms_node.held_answers import HeldAnswers
 from dbms_node.runtime import make_executor
 
@@ -19,7 +19,7 @@ class Desk:
 
     def __init__(self, make):
         self.context = rclpy.Context()
-        rclpy.init(context=self.context)
+        middleware.init(context=self.context)
         self.executor = make(context=self.context)
         self.node = rclpy.create_node('desk', context=self.context)
         self.executor.add_node(self.node)

@@ -10,7 +10,7 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.parameter import Parameter
 from std_msgs.msg import Empty
 
-from dbms_node import qos
+from dbms_node import middleware, qos
 from dbms_node.lifecycle import SafeLifecycleNode
 from dbms_node.runtime import make_executor
 
@@ -60,7 +60,7 @@ class Bench:
 
     def __init__(self, **parameters):
         self.context = rclpy.Context()
-        rclpy.init(context=self.context)
+        middleware.init(context=self.context)
         self.executor = make_executor(self.context)
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         self.node = Probe(context=self.context, parameter_overrides=overrides)

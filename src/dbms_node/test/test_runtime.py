@@ -12,6 +12,7 @@ import rclpy
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from dbms_node import middleware
 from dbms_node.clocks import steady_timer
 from dbms_node.parameters import declare
 from dbms_node.runtime import make_executor, run_nodes, spin
@@ -55,7 +56,7 @@ print(stop.is_set(), len(left) < 9)
 
 @pytest.fixture
 def context():
-    rclpy.init()
+    middleware.init()
     yield
     rclpy.try_shutdown()
 

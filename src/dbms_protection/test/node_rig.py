@@ -11,7 +11,7 @@ from dbms_msgs.srv import Command, SetContactors
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from dbms_node import qos
+from dbms_node import middleware, qos
 from dbms_node.clocks import steady_timer
 from dbms_node.runtime import make_executor
 from dbms_protection.protection_node import ProtectionNode
@@ -118,7 +118,7 @@ class World:
 
     def __init__(self, pack, name='test', **parameters):
         self.context = rclpy.Context()
-        rclpy.init(context=self.context)
+        middleware.init(context=self.context)
         self.executor = make_executor(self.context)
         self.pack = pack
         self.nodes = []

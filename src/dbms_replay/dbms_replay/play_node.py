@@ -13,10 +13,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
-from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
-from dbms_node import qos
+from dbms_node import middleware, qos
 from dbms_node.clocks import steady_now, steady_timer
 from dbms_node.parameters import declare
 from dbms_node.runtime import Stop, make_executor, run_nodes
@@ -177,7 +176,7 @@ class PlayNode(Node):
 def run(factory: Callable[..., Node], args: list[str] | None = None) -> int:
     """Run a node that ends with its bag; 0: played to its end or interrupted, 1: it cannot be."""
     stop = Stop(signal.SIGINT, signal.SIGTERM)
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    middleware.init(args=args)
     try:
         run_nodes([factory(ended=stop.set)], make_executor(), stop)
     except (BagError, PackError) as error:

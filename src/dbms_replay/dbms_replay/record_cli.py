@@ -58,8 +58,8 @@ def _record(
     pack: Pack | None,
 ) -> int:
     import rclpy  # only now: --help needs no ROS
-    from rclpy.signals import SignalHandlerOptions
 
+    from dbms_node import middleware
     from dbms_node.clocks import steady_now
     from dbms_node.runtime import Stop, make_executor, run_nodes
 
@@ -67,7 +67,7 @@ def _record(
     from .record_node import RecordNode
 
     stop = Stop(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    middleware.init(args=[])
     try:
         place = namespaces[0] if namespaces else 'battery'
         expected = battery_topics(pack, place) if pack is not None else None

@@ -13,7 +13,7 @@ from rclpy.serialization import deserialize_message
 from rosbags.rosbag2 import Reader
 from std_msgs.msg import String
 
-from dbms_node import qos
+from dbms_node import middleware, qos
 from dbms_node.runtime import make_executor
 from dbms_pack import load_pack
 from dbms_replay.bag_writer import BagWriter
@@ -29,7 +29,7 @@ WITHIN = 60.0  # s, that a busy machine may take
 @pytest.fixture
 def graph(tmp_path):
     context = rclpy.Context()
-    rclpy.init(context=context)
+    middleware.init(context=context)
     recorder = Recorder(BagWriter(tmp_path / 'bag'), Bounds(), time.monotonic())
     node = RecordNode(recorder, ['battery'], context=context)
     speaker = rclpy.create_node('speaker', namespace='battery', context=context)
@@ -94,7 +94,7 @@ def test_a_recorder_killed_on_the_wire_loses_less_than_a_second(tmp_path, after)
         [sys.executable, '-m', 'dbms_replay.record_cli', *words], stdout=subprocess.PIPE
     )
     context = rclpy.Context()
-    rclpy.init(context=context)
+    middleware.init(context=context)
     try:
         recorder.stdout.readline()  # it listens
         speaker = rclpy.create_node('speaker', namespace='killed', context=context)

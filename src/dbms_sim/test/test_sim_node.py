@@ -13,7 +13,7 @@ from dbms_msgs.srv import InjectFault  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
-from dbms_node import qos  # noqa: E402
+from dbms_node import middleware, qos  # noqa: E402
 from dbms_node.runtime import close_node, make_executor  # noqa: E402
 from dbms_pack import load_cell  # noqa: E402
 from dbms_sim import wire  # noqa: E402
@@ -28,7 +28,7 @@ class Rig:
 
     def __init__(self, **parameters):
         self.context = rclpy.Context()
-        rclpy.init(context=self.context)
+        middleware.init(context=self.context)
         overrides = {'pack': 'robot_13s', 'bus_interface': 'virtual', **parameters}
         self.bus = can.Bus(interface='virtual', channel='robot_13s_main')
         self.counter = 0
