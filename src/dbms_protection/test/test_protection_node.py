@@ -20,13 +20,13 @@ OPEN = (False, False, False)
 PATIENT = replace(UNIT, lease=2.0, feedback_timeout=2.0)
 
 
-def patient_pack(**limits):
+def patient_pack(unit=PATIENT, **limits):
     limits = {
         'string_lost': LossRule(timeout=3.0, derate=0.0, open_after=0.0),
         'module_lost': LossRule(timeout=3.0, derate=0.5, open_after=30.0),
         **limits,
     }
-    return make_pack(unit=PATIENT, limits=make_limits(**limits))
+    return make_pack(unit=unit, limits=make_limits(**limits))
 
 
 @pytest.fixture
