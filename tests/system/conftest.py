@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole-system tests: a domain of their own, and data where there is any."""
 
+import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,33 @@ def patient(tmp_path: Path) -> Path:
     path = tmp_path / 'patient.yaml'
     path.write_text(yaml.safe_dump(content), encoding='utf-8')
     return path
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Return a function that notes s of something for the table at the end of the run."""
+
+    def note(what: str, seconds: float, lease: float = math.nan) -> None:
+        request.node.user_properties.append(('measured', (what, seconds, lease)))
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have measured: the worst of all runs."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for report in terminalreporter.getreports('passed'):
+        for name, value in report.user_properties:
+            if name == 'measured' and report.when == 'call':
+                found.setdefault(value[0], []).append(value[1:])
+    if not found:
+        return
+    terminalreporter.section('measured')
+    terminalreporter.line('worst, s   lease, s   runs   what')
+    for what, values in sorted(found.items()):
+        worst, lease = max(value for value, _ in values), values[0][1]
+        text = '' if math.isnan(lease) else f'{lease:.1f}'
+        terminalreporter.line(f'{worst:8.3f}   {text:>8}   {len(values):4}   {what}')
 
 
 @pytest.fixture

@@ -23,12 +23,13 @@ from test_second_guard import TOPICS, in_office, other_in_office
 from dbms_bringup.graph import graph, programs
 from dbms_bringup.plan import make_plan
 from dbms_bringup.processes import Job, Supervisor, jobs
+from dbms_node import middleware
 
 HOSTS = ('ship', 'fore', 'aft')
 GUARDS = {'protection': 'fore', 'protection_standby': 'aft'}
 HEARD = {**TOPICS, 'string': (StringMeasurement, 'strings/a/measurement', MEASUREMENT)}
 LEASES = 6  # that pass without anything happening before it counts as nothing
-MARGIN = 0.25  # s beyond the lease, for the unit and for a busy machine
+SLACK = 1.0  # s beyond the lease, for the unit and for a busy machine
 
 
 class Boat:
@@ -38,7 +39,7 @@ class Boat:
         self.network = network
         self.lease = plan.pack.strings[0].contactors.lease
         self.spy, self.ears = spy, ears
-        self.numbers: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
         self._connect()
         self.first = in_office(ears)
         self.second = next(name for name in GUARDS if name != self.first)
@@ -65,7 +66,7 @@ class Boat:
         over, _ = self.ears.logs['holder'].wait(
             other_in_office(self.first), 'the second in office', self.told
         )
-        self.numbers['second in office after, s'] = round(over - since, 3)
+        self.seconds['the other in office'] = over - since
         self.quiet()
 
     def quiet(self) -> None:
@@ -76,14 +77,14 @@ class Boat:
         opened = [one for one in self.spy.log.since(self.mark) if not one.main_closed]
         assert not opened, f'opened: {opened[:3]}'
 
-    def one_guard(self, wanted: str) -> None:
-        """See that terms only rose, each with one guard, and that the wanted one is in office."""
+    def one_guard(self, *wanted: str) -> None:
+        """See that each term had one guard, and that one of the wanted is in office."""
         told = [one for one in self.ears.logs['holder'].since(0) if one.guard]
         of_term: dict[int, set[str]] = {}
         for one in told:
             of_term.setdefault(one.term, set()).add(one.guard.rpartition('/')[2])
         assert all(len(guards) == 1 for guards in of_term.values()), of_term
-        assert of_term[max(of_term)] == {wanted}, of_term
+        assert of_term[max(of_term)] <= set(wanted or GUARDS), of_term
 
     def obeys(self) -> None:
         """See that who is asked opens."""
@@ -93,9 +94,8 @@ class Boat:
 
     def open_within_the_lease(self, since: float) -> None:
         """Wait for open contacts; the last moment is by the lease."""
-        opened, _ = self.spy.reported('all_open', self.mark)
-        self.numbers['open after, s'] = round(opened - since, 3)
-        assert opened - since <= self.lease + MARGIN
+        opened, _ = self.spy.reported('all_open', self.mark, self.lease + SLACK)
+        self.seconds['open'] = opened - since
 
 
 def cut_off(boat: Boat) -> None:
@@ -157,15 +157,10 @@ def delayed(boat: Boat, seconds: float) -> None:
     log = boat.spy.log.since(boat.mark)
     commands = [one.main_closed for one in log if one.kind == COMMAND]
     changes = sum(a != b for a, b in zip(commands, commands[1:], strict=False))
-    boat.numbers['changes of the command'] = changes
     assert changes <= 1, 'nothing that opened closed again'
-    if seconds < boat.lease / 3:
-        assert changes == 0 and commands[-1]
-    told = [one for one in boat.ears.logs['holder'].since(0) if one.guard]
-    of_term: dict[int, set[str]] = {}
-    for one in told:
-        of_term.setdefault(one.term, set()).add(one.guard)
-    assert all(len(guards) == 1 for guards in of_term.values()), of_term
+    late = seconds > boat.lease
+    assert late or commands[-1], 'a delay that the lease allows for'
+    boat.one_guard(*[boat.second] * (late and commands[-1]))
 
 
 def delayed_by_100_ms(boat: Boat) -> None:
@@ -202,7 +197,7 @@ def main(case: str, prefix: str, pack: str, folder: Path) -> None:
     plan = make_plan(words, terminal=False)
     made = jobs(graph(plan.pack, plan.options), programs(plan.options), plan.namespace)
     on_ship = [job for job in made if job.name not in GUARDS]
-    rclpy.init(args=[])
+    middleware.init(args=[])
     supervisor = Supervisor(on_ship, folder, print, print)
     supervisor.start()
     guards = [start(network, job, folder) for job in made if job.name in GUARDS]
@@ -210,7 +205,7 @@ def main(case: str, prefix: str, pack: str, folder: Path) -> None:
         with closing(spy_on(plan.pack, plan)) as spy, closing(Ears('battery', **HEARD)) as ears:
             boat = Boat(network, plan, spy, ears)
             CASES[case](boat)
-            print(json.dumps({'lease, s': boat.lease, **boat.numbers}))
+            print(json.dumps({'lease': boat.lease, 'seconds': boat.seconds}))
     finally:
         for guard in guards:
             guard.kill()

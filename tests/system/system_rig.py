@@ -118,10 +118,15 @@ class Spy(can.Listener):
         )
         return found[0]
 
-    def reported(self, what: str, mark: int = 0) -> tuple[float, Contacts]:
+    def reported(
+        self, what: str, mark: int = 0, deadline: float = DEADLINE
+    ) -> tuple[float, Contacts]:
         """Wait for feedback of which the property `what` holds."""
         return self.log.wait(
-            lambda one: one.kind == FEEDBACK and getattr(one, what), f'feedback {what}', mark
+            lambda one: one.kind == FEEDBACK and getattr(one, what),
+            f'feedback {what}',
+            mark,
+            deadline,
         )
 
     def close(self) -> None:

@@ -79,7 +79,7 @@ def connect_and_close(ears: Ears, spy: Spy, mark: int) -> None:
     spy.reported('main_closed', mark)
 
 
-def test_protection_killed_opens_by_lease_and_comes_back_safe(patient, tmp_path, record_property):
+def test_protection_killed_opens_by_lease_and_comes_back_safe(patient, tmp_path, measured):
     plan = plan_of(patient)
     lease = plan.pack.strings[0].contactors.lease
     with running(plan, tmp_path) as run, closing(spy_on(plan.pack, plan)) as spy:
@@ -98,12 +98,11 @@ def test_protection_killed_opens_by_lease_and_comes_back_safe(patient, tmp_path,
                 ears.logs['state'].wait(in_state('STANDBY'), 'a heartbeat', told)
             assert not any(one.main_closed for one in spy.log.since(after))
             connect_and_close(ears, spy, after)
-    record_property('opened_after_s', round(opened - killed, 3))
-    print(f'protection killed: open command after {opened - killed:.3f} s, lease {lease} s')
+    measured('protection killed: open command', opened - killed, lease)
     assert opened < back  # by the lease, not by the protection that was started again
 
 
-def test_driver_killed_opens_by_the_lease_of_the_unit(patient, tmp_path, record_property):
+def test_driver_killed_opens_by_the_lease_of_the_unit(patient, tmp_path, measured):
     plan = plan_of(patient)
     with running(plan, tmp_path) as run, closing(spy_on(plan.pack, plan)) as spy:
         with closing(Ears('battery', **TOPICS)) as ears:
@@ -123,8 +122,7 @@ def test_driver_killed_opens_by_the_lease_of_the_unit(patient, tmp_path, record_
                 lambda message: message.state_name in ('STANDBY', 'FAULT'), 'a safe state', told
             )
             connect_and_close(ears, spy, after)
-    record_property('opened_after_s', round(opened - killed, 3))
-    print(f'driver killed: open on the wire after {opened - killed:.3f} s')
+    measured('driver killed: open on the wire', opened - killed)
 
 
 def test_estimator_killed_is_no_matter_to_protection(patient, tmp_path):

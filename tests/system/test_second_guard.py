@@ -42,7 +42,7 @@ def opened(spy, mark: int) -> list:
     return [one for one in spy.log.since(mark) if one.kind == COMMAND and not one.main_closed]
 
 
-def test_the_second_guard_goes_on_when_the_first_is_killed(patient, tmp_path, record_property):
+def test_the_second_guard_goes_on_when_the_first_is_killed(patient, tmp_path, measured):
     plan = plan_of(patient)
     lease = plan.pack.strings[0].contactors.lease
     with running(plan, tmp_path) as run, closing(spy_on(plan.pack, plan)) as spy:
@@ -70,8 +70,7 @@ def test_the_second_guard_goes_on_when_the_first_is_killed(patient, tmp_path, re
             assert 'held by dock' in answer.message
             assert ears.call(Command, 'disconnect', Command.Request(holder='dock')).success
             spy.commanded('all_open', mark)
-    record_property('second_in_office_s', round(over - killed, 3))
-    print(f'{first} killed: the other in office after {over - killed:.3f} s, lease {lease} s')
+    measured('guard in office killed: the other in office', over - killed, lease)
 
 
 def test_a_guard_that_was_stopped_finds_itself_deposed(patient, tmp_path):
