@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,7 +82,8 @@ def _spread(
                 yield index, call(*arguments)
                 progress.advance(task)
             return
-        with ProcessPoolExecutor(jobs) as pool:
+        # No fork: the numerical libraries have threads.
+        with ProcessPoolExecutor(jobs, get_context('spawn')) as pool:
             futures = {pool.submit(call, *args): i for i, (call, args) in enumerate(calls)}
             for future in as_completed(futures):
                 yield futures[future], future.result()

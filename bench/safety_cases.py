@@ -6,15 +6,16 @@ is named, the action, and its time from the first bad sample against what `check
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from bench.safety_feed import FILTERED, NoisyFeed
 from bench.safety_loop import STEP, Loop, connected
 from bench.safety_others import others
 from bench.safety_stimuli import STIMULI, Meddled, Patient, Stimulus, target
 from dbms_drivers import codec
-from dbms_pack import Level, Limit, Pack
+from dbms_pack import Level, Limit, Pack, load_pack
 from dbms_pack.filters import hidden_for
 from dbms_pack.limits import QUANTITIES, action_of, levels_of
 from dbms_pack.limits_table import rows
@@ -51,6 +52,10 @@ class Case:
 
     def __str__(self) -> str:
         return f'{self.fault} {self.level.name} {self.manner}'
+
+    def __reduce__(self) -> tuple[Callable[[str, str], 'Case'], tuple[str, str]]:
+        """Travel to another process by name: a stimulus is made of functions."""
+        return case_named, (self.pack, str(self))
 
 
 @dataclass
@@ -92,6 +97,16 @@ def cases(pack: Pack) -> Iterator[Case]:
                 pack.name, other.fault, other.level, manner, other.promised, other.action,
                 other.place, other.stimulus,
             )  # fmt: skip
+
+
+@cache
+def _by_name(pack: str) -> dict[str, Case]:
+    return {str(case): case for case in cases(load_pack(pack))}
+
+
+def case_named(pack: str, name: str) -> Case:
+    """Return the case of a pack that calls itself so."""
+    return _by_name(pack)[name]
 
 
 def prepare(pack: Pack, load: float, seed: int, step: float = STEP) -> Patient:

@@ -248,6 +248,16 @@ def test_the_command_tells_fails_and_writes(tmp_path, capsys, monkeypatch, robot
     assert safety.main(['--only', 'campaign']) == 0
 
 
+def test_processes_play_the_same_cases(robot):
+    chosen = [case_of(robot, 'SHORT_CIRCUIT', Level.MSL, 'fast')]
+    chosen += [next(one for one in cases(robot) if one.limit is None)]
+    alone, spread = (safety.campaign([(robot, chosen)], jobs) for jobs in (1, 2))
+    assert [str(one.case) for one in spread] == [str(one) for one in chosen]
+    assert [(one.detected, one.acted) for one in spread] == [
+        (one.detected, one.acted) for one in alone
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_whole_campaign_and_an_hour_of_every_mission():
