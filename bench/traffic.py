@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """All boards, sensors and contactor units of the benchmark pack, with frames made beforehand."""
 
+import itertools
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import can
 
@@ -13,6 +14,7 @@ from dbms_pack import Module, Pack
 
 GOOD = 3.7  # V
 BAD = 4.5  # V
+TOO_MUCH = -200.0  # A, for a string of which the current is made bad
 TEMPERATURE = 25.0  # degC
 STATUS = 0xC
 OPEN, CLOSED = 1, 2
@@ -48,6 +50,9 @@ def message(can_id: int, counter: int, payload: bytes, high: int = 0) -> can.Mes
     return can.Message(arbitration_id=can_id, data=data, is_extended_id=False)
 
 
+Place = tuple[str, int]  # what is bad: ('cell', module) or ('current', string)
+
+
 class Traffic:
     """Plays the whole pack on a bus, in time, and answers contactor commands at once."""
 
@@ -66,13 +71,14 @@ class Traffic:
             s for s, string in enumerate(pack.strings) for _ in range(len(string.modules))
         ]
         self._counters: dict[int, int] = {}
-        self._bad: dict[int, float | None] = {}
+        self._bad: dict[Place, float | None] = {}
         self.closed = [False] * len(pack.strings)
         self._feedback = [(OPEN, OPEN, OPEN)] * len(pack.strings)
         self._running = threading.Event()
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._send_loop, daemon=True),
+            threading.Thread(target=self._current_loop, daemon=True),
             threading.Thread(target=self._receive_loop, daemon=True),
         ]
 
@@ -90,13 +96,21 @@ class Traffic:
         for thread in self._threads:
             thread.join(5.0)
 
-    def make_bad(self, module: int) -> None:
-        """Send bad scans of this module from its next one on, until `sent_bad` is taken."""
-        self._bad[module] = None
+    def make_bad(self, place: Place) -> None:
+        """Send bad values of this place from its next frame on, until `sent_bad` is taken."""
+        self._bad[place] = None
 
-    def sent_bad(self, module: int) -> float | None:
-        """Return when the first bad scan went out, and send good ones again."""
-        return self._bad.pop(module, None)
+    def sent_bad(self, place: Place) -> float | None:
+        """Return when the first bad value went out, and send good ones again."""
+        return self._bad.pop(place, None)
+
+    def _goes_out(self, place: Place) -> bool:
+        """Tell whether a place is bad now, and note when that went out first."""
+        if place not in self._bad:
+            return False
+        if self._bad.get(place, 0.0) is None:
+            self._bad[place] = time.monotonic()
+        return True
 
     def _count(self, can_id: int) -> int:
         value = self._counters.get(can_id, -1) + 1 & 0xF
@@ -109,29 +123,42 @@ class Traffic:
 
     def _send_loop(self) -> None:
         modules = len(self._pack.modules)
-        step = self._pack.modules[0].period / modules  # the modules share the period evenly
+        per_string = modules // len(self._pack.strings)
+        for tick in self._ticks(self._pack.modules[0].period / modules):
+            self._send_scan(tick % modules, tick // modules)
+            if tick % per_string == 0:
+                self._send_string(tick // per_string % len(self._pack.strings))
+
+    def _current_loop(self) -> None:
+        strings = self._pack.strings
+        for tick in self._ticks(strings[0].current_sensor.period / len(strings)):
+            self._send_current(tick % len(strings))
+
+    def _ticks(self, step: float) -> Iterator[int]:
+        """Yield a number every `step` s while frames flow."""
         due = time.monotonic()
-        tick = 0
-        while not self._stop.is_set():
+        for tick in itertools.count():
             if not self._running.is_set():
                 self._running.wait()
                 due = time.monotonic()
-            self._send_scan(tick % modules, tick // modules)
-            per_string = modules // len(self._pack.strings)
-            if tick % per_string == 0:
-                self._send_string(tick // per_string % len(self._pack.strings))
-            tick += 1
+            if self._stop.is_set():
+                return
+            yield tick
             due += step
             self._stop.wait(max(0.0, due - time.monotonic()))
 
     def _send_scan(self, module: int, number: int) -> None:
-        bad = module in self._bad
-        frames = self._scans[module, bad][number & 0xF]
         with self._lock:
-            if bad and self._bad.get(module, 0.0) is None:
-                self._bad[module] = time.monotonic()
-            for frame in frames:
+            bad = self._goes_out(('cell', module))
+            for frame in self._scans[module, bad][number & 0xF]:
                 self._bus.send(frame)
+
+    def _send_current(self, s: int) -> None:
+        with self._lock:
+            amperes = TOO_MUCH if self._goes_out(('current', s)) else 0.0
+            can_id = 0x60 + self._pack.strings[s].current_sensor.address
+            payload = struct.pack('<iBB', round(amperes * 1e3), 0, 0)
+            self._bus.send(message(can_id, self._count(can_id), payload))
 
     def _send_string(self, s: int) -> None:
         string = self._pack.strings[s]
@@ -139,7 +166,6 @@ class Traffic:
         energised = any(CLOSED in feedback[1:] for feedback in self._feedback)
         link = millivolts if energised else 0
         address = string.current_sensor.address
-        self._send(0x60 + address, struct.pack('<iBB', 0, 0, 0))
         self._send(0x80 + address, millivolts.to_bytes(3, 'little') + link.to_bytes(3, 'little'))
         self._send_feedback(s)
 
