@@ -18,7 +18,7 @@ from dbms_msgs.msg import StringMeasurement
 from dbms_msgs.srv import Command
 from namespaces import Network
 from system_rig import COMMAND, MEASUREMENT, Ears, closing, spy_on
-from test_second_guard import TOPICS, in_office, other_in_office
+from test_second_guard import TOPICS, other_in_office, standing_by
 
 from dbms_bringup.graph import graph, programs
 from dbms_bringup.plan import make_plan
@@ -41,7 +41,7 @@ class Boat:
         self.spy, self.ears = spy, ears
         self.seconds: dict[str, float] = {}
         self._connect()
-        self.first = in_office(ears)
+        self.first = standing_by(ears)
         self.second = next(name for name in GUARDS if name != self.first)
         self.mark, self.told = spy.log.mark, ears.logs['holder'].mark
 

@@ -218,3 +218,4 @@ def spy_on(pack: Pack, plan: Plan) -> Spy:
 
 STATE = qos.STATE
 MEASUREMENT = qos.MEASUREMENT
+DIAGNOSTICS = qos.DIAGNOSTICS

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from dbms_msgs.msg import Faults, Holder, ProtectionState
 from dbms_msgs.srv import Command
-from system_rig import COMMAND, STATE, Ears, closing, running, spy_on
+from diagnostic_msgs.msg import DiagnosticArray
+from system_rig import COMMAND, DIAGNOSTICS, STATE, Ears, closing, running, spy_on
 
 from dbms_bringup.plan import Plan, make_plan
 
@@ -19,7 +20,9 @@ TOPICS = {
     'state': (ProtectionState, 'protection/state', STATE),
     'faults': (Faults, 'faults', STATE),
     'holder': (Holder, 'protection/holder', STATE),
+    'diagnostics': (DiagnosticArray, '/diagnostics', DIAGNOSTICS),
 }
+GUARDS = ('protection', 'protection_standby')
 
 
 def plan_of(pack: Path) -> Plan:
@@ -31,6 +34,20 @@ def in_office(ears: Ears) -> str:
     """Return the process of the guard that speaks for the pack."""
     _, told = ears.logs['holder'].wait(lambda one: one.guard, 'a guard in office')
     return told.guard.rpartition('/')[2]
+
+
+def standing_by(ears: Ears) -> str:
+    """Wait until one guard is in office and the other hears it; return the one in office."""
+    first = in_office(ears)
+    (second,) = set(GUARDS) - {first}
+    ears.logs['diagnostics'].wait(
+        lambda told: any(
+            one.name.endswith(f'/{second}: second guard') and one.message.startswith('stands by')
+            for one in told.status
+        ),
+        f'{second} stands by',
+    )
+    return first
 
 
 def other_in_office(name: str):
@@ -49,7 +66,7 @@ def test_the_second_guard_goes_on_when_the_first_is_killed(patient, tmp_path, me
         with closing(Ears('battery', **TOPICS)) as ears:
             run.wait_connected()
             spy.reported('main_closed')
-            first = in_office(ears)
+            first = standing_by(ears)
             ears.call(Command, 'connect', Command.Request(holder='dock', lease=600.0))
             ears.logs['holder'].wait(lambda one: one.holder == 'dock', 'the holder')
             for _ in range(2):  # the second hears of it
@@ -79,7 +96,7 @@ def test_a_guard_that_was_stopped_finds_itself_deposed(patient, tmp_path):
         with closing(Ears('battery', **TOPICS)) as ears:
             run.wait_connected()
             spy.reported('main_closed')
-            first = in_office(ears)
+            first = standing_by(ears)
             mark, told = spy.log.mark, ears.logs['holder'].mark
             pid = run.rig.pids()[first]
             os.kill(pid, signal.SIGSTOP)

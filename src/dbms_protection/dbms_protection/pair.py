@@ -25,6 +25,7 @@ class Pair:
     highest: int = 0
     leaving: tuple[int, ...] = ()  # strings that the other one was opening announced
     granted: dict[int, tuple[Contacts, float]] = field(default_factory=dict)
+    other: str = ''  # who was heard last, in office
     _heard: float = -math.inf
     _since: float = -math.inf  # when it began to look on
     _worked: float = -math.inf
@@ -50,7 +51,7 @@ class Pair:
         mine = self.leading or bool(self.granted)
         if mine and (term < self.term or (term == self.term and guard > self.name)):
             return False
-        self._heard, self.leaving = now, leaving
+        self._heard, self.other, self.leaving = now, guard, leaving
         return mine
 
     def silent(self, now: float) -> bool:
@@ -58,6 +59,16 @@ class Pair:
         if math.isinf(self._heard):
             return now - self._since > self.patience
         return now - self._heard > self.lease / RENEWALS
+
+    def told(self, now: float) -> tuple[bool, str]:
+        """Tell whether this guard does its part, and in words which."""
+        if self.leading:
+            return True, f'in office, term {self.term}'
+        if math.isinf(self._heard):
+            return False, 'has heard no guard in office yet'
+        if self.silent(now):
+            return False, f'hears {self.other} no more, for {now - self._heard:.2f} s'
+        return True, f'stands by: {self.other} is in office, term {self.highest}'
 
     def asks(self, strings: int, now: float) -> list[int]:
         """Return the strings to ask for now; none unless nobody seems to be in office."""

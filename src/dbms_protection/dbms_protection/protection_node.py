@@ -333,7 +333,8 @@ class ProtectionNode(SafeLifecycleNode):
     def _on_heartbeat(self) -> None:
         if not self.is_active:
             self._watch.alive()  # nothing to guard
-        self._watch.report()
+        pairing = self._pairing
+        self._watch.report(pairing.pair.told(steady_now()) if pairing is not None else None)
         self._publish()
         self._publish_holder(periodic=True)
 

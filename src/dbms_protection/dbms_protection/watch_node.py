@@ -152,8 +152,8 @@ class Watch:
 
     # -- out ----------------------------------------------------------------------------------
 
-    def report(self) -> None:
-        """Publish /diagnostics."""
+    def report(self, pair: tuple[bool, str] | None) -> None:
+        """Publish /diagnostics; `pair`: whether a guard of a pair does its part, and which."""
         name = self._node.get_fully_qualified_name()
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
@@ -162,7 +162,7 @@ class Watch:
                 level=level, name=f'{name}: {part}', message=text,
                 values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
             )
-            for part, level, text, values in self._rows()
+            for part, level, text, values in (*self._rows(), *_pair_row(pair))
         ]  # fmt: skip
         self._outbox.put(partial(self._publisher.publish, message))
 
@@ -189,3 +189,10 @@ class Watch:
             level = DiagnosticStatus.WARN if worn else DiagnosticStatus.OK
             rows.append(('contactors', level, worn or 'not worn', dict(self._wear.told())))
         return rows
+
+
+def _pair_row(pair: tuple[bool, str] | None) -> list[Row]:
+    if pair is None:
+        return []
+    level = DiagnosticStatus.OK if pair[0] else DiagnosticStatus.WARN
+    return [('second guard', level, pair[1], {})]

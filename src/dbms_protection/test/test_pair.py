@@ -199,6 +199,16 @@ def test_it_enters_with_all_strings_or_after_a_while_with_what_there_is(pair):
     assert pair.complete(2, 1.2)
 
 
+def test_it_tells_its_part_and_what_is_wrong_with_it(pair):
+    pair.look_on(0.0)
+    assert pair.told(0.1) == (False, 'has heard no guard in office yet')
+    pair.beat('/b/first', 7, (), 0.2)
+    assert pair.told(0.25) == (True, 'stands by: /b/first is in office, term 7')
+    assert pair.told(1.2) == (False, 'hears /b/first no more, for 1.00 s')
+    pair.leading, pair.term = True, 8
+    assert pair.told(1.2) == (True, 'in office, term 8')
+
+
 def test_refused_it_learns_the_highest_term(pair):
     pair.asks(1, 1.1)
     pair.answer(0, OPEN, 1.1, False, 41)
