@@ -112,10 +112,10 @@ def policy(namespace: str) -> str:
     space = '/' + namespace.strip('/')
     root = ElementTree.Element('policy', version='0.2.0')
     root.append(ElementTree.Comment(f' Made by ./dbms policy for the namespace {space} '))
-    contexts = ElementTree.SubElement(root, 'contexts')
+    enclaves = ElementTree.SubElement(root, 'enclaves')
     for access in (*NODES, *CALLERS):
-        context = ElementTree.SubElement(contexts, 'context', path=f'{space}/{access.node}')
-        profiles = ElementTree.SubElement(context, 'profiles')
+        enclave = ElementTree.SubElement(enclaves, 'enclave', path=f'{space}/{access.node}')
+        profiles = ElementTree.SubElement(enclave, 'profiles')
         profile = ElementTree.SubElement(profiles, 'profile', ns=space, node=access.node)
         for kind, word, names in access.rules():
             group = ElementTree.SubElement(profile, f'{kind}s', {word: 'ALLOW'})
