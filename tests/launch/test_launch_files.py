@@ -95,6 +95,17 @@ def test_pack_has_the_nodes_of_the_graph():
     assert len(processes_of(actions)) == 3  # nothing that is virtual
 
 
+def test_secure_nodes_are_in_their_enclaves_and_launch_makes_no_node_of_its_own(monkeypatch):
+    monkeypatch.setenv('ROS_SECURITY_ENABLE', 'true')
+    actions = actions_of('pack.launch.py', namespace='aft/battery', standby='true')
+    assert not [one for one in actions if isinstance(one, LifecycleNode)]
+    nodes = [one for one in actions if isinstance(one, Node)]
+    given = [node._Node__ros_arguments for node in nodes]
+    assert [words[words.index('--enclave') + 1] for words in given] == [
+        f'/aft/battery/{name}' for name in node_names(actions)
+    ]
+
+
 def test_simulated_has_hub_and_boards_too():
     actions = actions_of('pack.launch.py', simulate='true', boards='m2')
     assert node_names(actions) == ['sim', 'sim_m2', 'driver', 'estimation', 'protection']

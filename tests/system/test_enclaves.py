@@ -5,11 +5,12 @@ Needs sros2 for the keys, and a middleware built with security; skips where one 
 """
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,29 @@ from system_rig import DEADLINE, DIAGNOSTICS, STATE, Log, closing
 
 from dbms_bringup import security
 from dbms_bringup.graph import graph, programs
-from dbms_bringup.plan import make_plan
+from dbms_bringup.plan import Plan, make_plan
 from dbms_bringup.processes import Job, jobs
 from dbms_node import middleware
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).resolve().parents[2]
 OWN = 'battery'
 BUTTON = 'emergency_stop/pressed'
 IN_THE_CLEAR = {'can_hub', 'sim'}  # the simulator stands for the boards, and has no enclave
+LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+path, *words = sys.argv[1:]
+source = PythonLaunchDescriptionSource(path)
+arguments = [tuple(word.split(':=', 1)) for word in words]
+service = LaunchService()
+included = IncludeLaunchDescription(source, launch_arguments=arguments)
+service.include_launch_description(LaunchDescription([included]))
+sys.exit(service.run())
+"""
 PROBE = 'import rclpy; rclpy.init(args=["--ros-args", "--enclave", "/battery/helm"])'
 
 
@@ -49,7 +64,7 @@ def enforced(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     policy.write_text(security.policy(OWN), encoding='utf-8')
     keystore.create_keystore(keys)
     for access in (*security.NODES, *security.CALLERS):
-        enclave = f'/{OWN}/{access.node}'
+        enclave = security.enclave_of(access.node, OWN)
         keystore.create_enclave(keys, enclave)
         keystore.create_permission(keys, enclave, policy)
     found = {
@@ -70,7 +85,8 @@ class Member:
 
     def __init__(self, name: str, enforced: dict[str, str] | None = None) -> None:
         self._context = Context()
-        words = ['--ros-args', '--enclave', f'/{OWN}/{name}'] if enforced else []
+        enclave = security.enclave_of(name, OWN)
+        words = ['--ros-args', '--enclave', enclave] if enforced else []
         with pytest.MonkeyPatch.context() as patch:
             for key, value in (enforced or {}).items():
                 patch.setenv(key, value)
@@ -107,38 +123,64 @@ class Member:
 
 
 @contextmanager
-def process(job: Job, enforced: dict[str, str] | None, log: Path) -> Iterator[None]:
-    """Run a job, in its enclave unless there is no `enforced`."""
-    words = [sys.executable, '-m', 'dbms_bringup.child', str(os.getpid()), job.module]
-    words += job.arguments
-    if enforced:
-        words += ['--enclave', f'/{OWN}/{job.name}']
-    with (log / f'{job.name}.log').open('wb') as file:
+def running(words: list[str], enforced: dict[str, str] | None, log: Path) -> Iterator[None]:
+    """Run a process, kept to the policy unless there is no `enforced`."""
+    with log.open('wb') as file:
         child = subprocess.Popen(
-            words, env={**os.environ, **(enforced or {})}, stdout=file, stderr=file
-        )
+            [sys.executable, *words],
+            env={**os.environ, **(enforced or {})},
+            stdout=file, stderr=file, start_new_session=True,
+        )  # fmt: skip
         try:
             yield
         finally:
-            child.terminate()
+            os.killpg(child.pid, signal.SIGINT)  # as Ctrl-C: to launch and all that it started
             try:
-                child.wait(10.0)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+                child.wait(DEADLINE)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
 
 
-@pytest.fixture
+def process(job: Job) -> list[str]:
+    """Return the words that run a job as a process of its own."""
+    return ['-m', 'dbms_bringup.child', str(os.getpid()), job.module, *job.arguments]
+
+
+def launched(plan: Plan) -> list[str]:
+    """Return the words that launch the nodes of the pack on the hub of a plan."""
+    pytest.importorskip('launch_ros', reason='there is no launch_ros here')
+    options = plan.options
+    return [
+        '-c', LAUNCH, str(ROOT / 'launch' / 'pack.launch.py'), f'pack:={plan.pack.path}',
+        f'namespace:={OWN}', 'standby:=true', 'bus_interface:=socketcand',
+        f'bus_host:={options.bus_host}', f'bus_port:={options.bus_port}',
+    ]  # fmt: skip
+
+
+@pytest.fixture(params=['processes', 'launch'])
 def member(
-    enforced: dict[str, str], patient: Path, tmp_path: Path
+    request: pytest.FixtureRequest,
+    enforced: dict[str, str],
+    patient: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., Member]]:
     """Run a pack with two guards on the enforcing wire; return what makes a member beside it."""
     words = [str(patient), '--processes', '--standby', '--load', 'constant:-5']
     plan = make_plan(words, terminal=False)
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path))  # the button pressed is a fault that stays
     with ExitStack() as stack:
         for job in jobs(graph(plan.pack, plan.options), programs(plan.options), OWN):
-            clear = job.name in IN_THE_CLEAR
-            stack.enter_context(process(job, None if clear else enforced, tmp_path))
+            log = tmp_path / f'{job.name}.log'
+            if job.name in IN_THE_CLEAR:
+                stack.enter_context(running(process(job), None, log))
+            elif request.param == 'processes':
+                enclave = ['--enclave', security.enclave_of(job.name, OWN)]
+                stack.enter_context(running(process(job) + enclave, enforced, log))
+        if request.param == 'launch':
+            log = tmp_path / 'launch.log'
+            stack.enter_context(running(launched(plan), enforced, log))
 
         def make(name: str, *, secure: bool = True) -> Member:
             return stack.enter_context(closing(Member(name, enforced if secure else None)))

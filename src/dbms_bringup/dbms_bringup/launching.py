@@ -30,6 +30,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import ExecutableInPackage
 from lifecycle_msgs.msg import Transition
 
+from . import security
 from .graph import NodeSpec, ProgramSpec
 
 TRANSITIONS = ('auto', 'launch', 'manual')
@@ -71,18 +72,24 @@ def node_actions(
     transitions: str,
 ) -> list[Action]:
     """Return the actions that run one node, with its transitions and what follows its end."""
+    words = ['--log-level', log_level]
+    secure = security.wanted(os.environ)
+    if secure:
+        words += ['--enclave', security.enclave_of(spec.name, namespace)]
     arguments: dict[str, Any] = {
         'package': spec.package,
         'executable': spec.executable,
         'name': spec.name,
         'namespace': namespace,
         'parameters': [_parameters(spec.parameters)],
-        'ros_arguments': ['--log-level', log_level],
+        'ros_arguments': words,
         'output': 'screen',
         'respawn': respawn,
         'respawn_delay': respawn_delay,
     }
-    node = LifecycleNode(**arguments) if spec.lifecycle else Node(**arguments)
+    # A LifecycleNode makes a node in the process of launch itself, which has no enclave.
+    driven = spec.lifecycle and (transitions == 'launch' or not secure)
+    node = LifecycleNode(**arguments) if driven else Node(**arguments)
     handlers: list[Action] = []
     if spec.lifecycle and transitions == 'launch':
         handlers = Transitions(node).handlers()

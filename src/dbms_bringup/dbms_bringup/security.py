@@ -6,7 +6,7 @@ The table below is held against the running nodes by a test. Pure Python: no ROS
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -107,6 +107,16 @@ CALLERS = (
 )  # fmt: skip
 
 
+def enclave_of(node: str, namespace: str) -> str:
+    """Return the enclave of a node of the graph."""
+    return f'/{namespace.strip("/")}/{node}'
+
+
+def wanted(environ: Mapping[str, str]) -> bool:
+    """Return whether nodes are to be in enclaves, by the variable of SROS2 (exactly `true`)."""
+    return environ.get('ROS_SECURITY_ENABLE') == 'true'
+
+
 def policy(namespace: str) -> str:
     """Return the policy for a pack in `namespace` as XML in the format of SROS2."""
     space = '/' + namespace.strip('/')
@@ -114,7 +124,7 @@ def policy(namespace: str) -> str:
     root.append(ElementTree.Comment(f' Made by ./dbms policy for the namespace {space} '))
     enclaves = ElementTree.SubElement(root, 'enclaves')
     for access in (*NODES, *CALLERS):
-        enclave = ElementTree.SubElement(enclaves, 'enclave', path=f'{space}/{access.node}')
+        enclave = ElementTree.SubElement(enclaves, 'enclave', path=enclave_of(access.node, space))
         profiles = ElementTree.SubElement(enclave, 'profiles')
         profile = ElementTree.SubElement(profiles, 'profile', ns=space, node=access.node)
         for kind, word, names in access.rules():
