@@ -40,19 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / 'launch'
 GOLDEN = ROOT / 'tests' / 'replay' / 'golden' / 'cell_overvoltage.mcap'
 DEADLINE = 60.0  # s; nothing takes nearly as long
-RUN = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-path, *words = sys.argv[1:]
-service = LaunchService(argv=words)
-arguments = [tuple(word.split(':=', 1)) for word in words]
-source = PythonLaunchDescriptionSource(path)
-included = IncludeLaunchDescription(source, launch_arguments=arguments)
-service.include_launch_description(LaunchDescription([included]))
-sys.exit(service.run())
-"""
+RUN = Path(__file__).with_name('run_launch.py')
 
 
 def described(name: str) -> LaunchDescription:
@@ -204,7 +192,7 @@ class Launched:
     def __init__(self, name: str, *words: str) -> None:
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.process = subprocess.Popen(
-            [sys.executable, '-c', RUN, str(LAUNCH / name), *words],
+            [sys.executable, str(RUN), str(LAUNCH / name), *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

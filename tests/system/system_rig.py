@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import can
+from rclpy.context import Context
 from rclpy.node import Node
 
 from dbms_bringup.one_process import Spinner
@@ -137,17 +138,24 @@ class Spy(can.Listener):
 class Ears:
     """A node that logs topics of a namespace; made while the rig of the test runs."""
 
-    def __init__(self, namespace: str, **topics: tuple[type, str, Any]) -> None:
-        self._node = Node('ears', namespace=namespace)
+    def __init__(
+        self,
+        namespace: str,
+        *,
+        name: str = 'ears',
+        context: Context | None = None,
+        **topics: tuple[type, str, Any],
+    ) -> None:
+        self.node = Node(name, namespace=namespace, context=context)
         self.logs = {name: Log() for name in topics}
         for name, (kind, topic, profile) in topics.items():
-            self._node.create_subscription(kind, topic, self.logs[name].add, profile)
-        self._spinner = Spinner([self._node], lambda error: None)
+            self.node.create_subscription(kind, topic, self.logs[name].add, profile)
+        self._spinner = Spinner([self.node], lambda error: None)
         self._spinner.start()
 
     def call(self, kind: type, service: str, request: Any, deadline: float = DEADLINE) -> Any:
         """Call a service until it answers; one that was just killed may seem to be there."""
-        client = self._node.create_client(kind, service)
+        client = self.node.create_client(kind, service)
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         end = time.monotonic() + deadline
         while time.monotonic() < end:

@@ -8,27 +8,23 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from dbms_msgs.msg import Limits, ProtectionState
 from dbms_msgs.srv import Command
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
-from system_rig import DEADLINE, DIAGNOSTICS, STATE, Log, closing
+from system_rig import DEADLINE, DIAGNOSTICS, STATE, Ears, closing
 
 from dbms_bringup import security
 from dbms_bringup.graph import graph, programs
 from dbms_bringup.plan import Plan, make_plan
-from dbms_bringup.processes import Job, jobs
+from dbms_bringup.processes import jobs
 from dbms_node import middleware
 
 pytestmark = pytest.mark.slow
@@ -37,20 +33,16 @@ ROOT = Path(__file__).resolve().parents[2]
 OWN = 'battery'
 BUTTON = 'emergency_stop/pressed'
 IN_THE_CLEAR = {'can_hub', 'sim'}  # the simulator stands for the boards, and has no enclave
-LAUNCH = """
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-path, *words = sys.argv[1:]
-source = PythonLaunchDescriptionSource(path)
-arguments = [tuple(word.split(':=', 1)) for word in words]
-service = LaunchService()
-included = IncludeLaunchDescription(source, launch_arguments=arguments)
-service.include_launch_description(LaunchDescription([included]))
-sys.exit(service.run())
+PROBE = """
+import rclpy
+rclpy.init(args=['--ros-args', '--enclave', '/battery/helm'])
+rclpy.create_node('helm', namespace='battery')
 """
-PROBE = 'import rclpy; rclpy.init(args=["--ros-args", "--enclave", "/battery/helm"])'
+TOPICS = {
+    'helm': {'state': (ProtectionState, 'protection/state', STATE)},
+    'stranger': {'state': (ProtectionState, 'protection/state', STATE)},
+    'status': {'diagnostics': (DiagnosticArray, '/diagnostics', DIAGNOSTICS)},
+}
 
 
 @pytest.fixture(scope='module')
@@ -72,54 +64,30 @@ def enforced(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         'ROS_SECURITY_ENABLE': 'true',
         'ROS_SECURITY_STRATEGY': 'Enforce',
     }
-    probe = [sys.executable, '-c', PROBE + '; rclpy.create_node("helm", namespace="battery")']
-    done = subprocess.run(probe, env={**os.environ, **found}, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-c', PROBE],
+        env={**os.environ, **found}, capture_output=True, text=True,
+    )  # fmt: skip
     if "doesn't have the security libraries" in done.stderr:
         pytest.skip('this Fast DDS was built without security')
     assert done.returncode == 0, done.stderr
     return found
 
 
-class Member:
-    """A node in an enclave of its own, or in none."""
-
-    def __init__(self, name: str, enforced: dict[str, str] | None = None) -> None:
-        self._context = Context()
-        enclave = security.enclave_of(name, OWN)
-        words = ['--ros-args', '--enclave', enclave] if enforced else []
-        with pytest.MonkeyPatch.context() as patch:
-            for key, value in (enforced or {}).items():
-                patch.setenv(key, value)
-            middleware.init(args=words, context=self._context)
-            self.node = Node(name, namespace=OWN, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin)
-        self._thread.start()
-
-    def _spin(self) -> None:
-        try:
-            self._executor.spin()
-        except ExternalShutdownException:
-            pass
-
-    def hear(self, kind: type, topic: str, profile: Any) -> Log:
-        log = Log()
-        self.node.create_subscription(kind, topic, log.add, profile)
-        return log
-
-    def ask(self, kind: type, service: str, request: Any) -> Any:
-        client = self.node.create_client(kind, service)
-        assert client.wait_for_service(DEADLINE), f'{service} was never there'
-        answers = Log()
-        client.call_async(request).add_done_callback(lambda done: answers.add(done.result()))
-        return answers.wait(lambda answer: True, f'an answer of {service}')[1]
-
-    def close(self) -> None:
-        self._executor.shutdown()
-        self._context.try_shutdown()
-        self._thread.join()
-        self.node.destroy_node()
+@contextmanager
+def entered(name: str, enforced: dict[str, str] | None) -> Iterator[Ears]:
+    """Run a node in its enclave, or in none unless there is something `enforced`."""
+    context = Context()
+    words = ['--ros-args', '--enclave', security.enclave_of(name, OWN)] if enforced else []
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in (enforced or {}).items():
+            patch.setenv(key, value)
+        middleware.init(args=words, context=context)
+    try:
+        with closing(Ears(OWN, name=name, context=context, **TOPICS.get(name, {}))) as ears:
+            yield ears
+    finally:
+        context.try_shutdown()
 
 
 @contextmanager
@@ -127,7 +95,7 @@ def running(words: list[str], enforced: dict[str, str] | None, log: Path) -> Ite
     """Run a process, kept to the policy unless there is no `enforced`."""
     with log.open('wb') as file:
         child = subprocess.Popen(
-            [sys.executable, *words],
+            words,
             env={**os.environ, **(enforced or {})},
             stdout=file, stderr=file, start_new_session=True,
         )  # fmt: skip
@@ -142,17 +110,13 @@ def running(words: list[str], enforced: dict[str, str] | None, log: Path) -> Ite
                     os.killpg(child.pid, signal.SIGKILL)
 
 
-def process(job: Job) -> list[str]:
-    """Return the words that run a job as a process of its own."""
-    return ['-m', 'dbms_bringup.child', str(os.getpid()), job.module, *job.arguments]
-
-
 def launched(plan: Plan) -> list[str]:
     """Return the words that launch the nodes of the pack on the hub of a plan."""
     pytest.importorskip('launch_ros', reason='there is no launch_ros here')
     options = plan.options
     return [
-        '-c', LAUNCH, str(ROOT / 'launch' / 'pack.launch.py'), f'pack:={plan.pack.path}',
+        sys.executable, str(ROOT / 'tests' / 'launch' / 'run_launch.py'),
+        str(ROOT / 'launch' / 'pack.launch.py'), f'pack:={plan.pack.path}',
         f'namespace:={OWN}', 'standby:=true', 'bus_interface:=socketcand',
         f'bus_host:={options.bus_host}', f'bus_port:={options.bus_port}',
     ]  # fmt: skip
@@ -165,7 +129,7 @@ def member(
     patient: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Callable[..., Member]]:
+) -> Iterator[Callable[..., Ears]]:
     """Run a pack with two guards on the enforcing wire; return what makes a member beside it."""
     words = [str(patient), '--processes', '--standby', '--load', 'constant:-5']
     plan = make_plan(words, terminal=False)
@@ -174,16 +138,16 @@ def member(
         for job in jobs(graph(plan.pack, plan.options), programs(plan.options), OWN):
             log = tmp_path / f'{job.name}.log'
             if job.name in IN_THE_CLEAR:
-                stack.enter_context(running(process(job), None, log))
+                stack.enter_context(running(job.command(), None, log))
             elif request.param == 'processes':
                 enclave = ['--enclave', security.enclave_of(job.name, OWN)]
-                stack.enter_context(running(process(job) + enclave, enforced, log))
+                stack.enter_context(running(job.command() + enclave, enforced, log))
         if request.param == 'launch':
             log = tmp_path / 'launch.log'
             stack.enter_context(running(launched(plan), enforced, log))
 
-        def make(name: str, *, secure: bool = True) -> Member:
-            return stack.enter_context(closing(Member(name, enforced if secure else None)))
+        def make(name: str, *, secure: bool = True) -> Ears:
+            return stack.enter_context(entered(name, enforced if secure else None))
 
         yield make
 
@@ -195,18 +159,16 @@ def named(state: str) -> Callable[[ProtectionState], bool]:
 def test_the_pack_works_for_its_enclaves_and_for_nobody_else(member):
     helm, planner, status = member('helm'), member('planner'), member('status')
     stranger = member('stranger', secure=False)
-    states = helm.hear(ProtectionState, 'protection/state', STATE)
-    told = status.hear(DiagnosticArray, '/diagnostics', DIAGNOSTICS)
-    overheard = stranger.hear(ProtectionState, 'protection/state', STATE)
+    states = helm.logs['state']
     connect = stranger.node.create_client(Command, 'connect')
     button = stranger.node.create_publisher(Bool, BUTTON, STATE)
 
     states.wait(named('STANDBY'), 'STANDBY')
-    told.wait(
+    status.logs['diagnostics'].wait(
         lambda one: any(row.message.startswith('stands by') for row in one.status),
         'the second guard hears the first',
     )
-    answer = planner.ask(Command, 'connect', Command.Request(origin='test'))
+    answer = planner.call(Command, 'connect', Command.Request(origin='test'))
     assert answer.success, answer.message
     states.wait(named('CONNECTED'), 'CONNECTED')
 
@@ -217,7 +179,7 @@ def test_the_pack_works_for_its_enclaves_and_for_nobody_else(member):
         states.wait(lambda state: True, 'the next state', states.mark)
     assert all(state.state_name == 'CONNECTED' for state in states.since(mark))
     assert 'sim' in stranger.node.get_node_names(), 'it hears who speaks in the clear'
-    assert not overheard.since(0)
+    assert not stranger.logs['state'].since(0)
     assert not connect.service_is_ready()
 
     # The same word from an enclave that may say it.
@@ -241,7 +203,7 @@ def test_the_pack_works_for_its_enclaves_and_for_nobody_else(member):
 def test_an_enclave_may_not_do_what_the_policy_does_not_name(
     enforced, name, kind, topic_or_service
 ):
-    with closing(Member(name, enforced)) as who:
+    with entered(name, enforced) as who:
         with pytest.raises(Exception, match='failed to create client|Failed to create publisher'):
             if hasattr(kind, 'Request'):
                 who.node.create_client(kind, topic_or_service)

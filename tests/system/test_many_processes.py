@@ -9,7 +9,6 @@ import dataclasses
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -153,10 +152,7 @@ def test_board_killed_is_named_derated_then_opened(patient, tmp_path):
     without = dataclasses.replace(plan.options, extra={'sim': {'modules': ['m1']}})
     plan = dataclasses.replace(plan, options=without)
     # Started by hand: a board that nobody starts again.
-    process = subprocess.Popen(
-        [sys.executable, '-m', 'dbms_bringup.child', str(os.getpid()), board.module]
-        + list(board.arguments)
-    )
+    process = subprocess.Popen(board.command())
     try:
         with running(plan, tmp_path) as run, closing(spy_on(plan.pack, plan)) as spy:
             with closing(Ears('battery', **TOPICS)) as ears:

@@ -35,7 +35,7 @@ def make_node(spec: NodeSpec, namespace: str) -> Any:
 
 
 class Spinner:
-    """Runs nodes in a thread of its own, and closes them at its end, last made first."""
+    """Runs nodes of one context in a thread of its own, and closes them, last made first."""
 
     def __init__(self, nodes: Sequence[Node], on_failure: Callable[[BaseException], None]) -> None:
         self._nodes = nodes
@@ -54,6 +54,6 @@ class Spinner:
 
     def _run(self) -> None:
         try:
-            run_nodes(self._nodes, make_executor(), self._stop)
+            run_nodes(self._nodes, make_executor(self._nodes[0].context), self._stop)
         except BaseException as error:
             self._on_failure(error)

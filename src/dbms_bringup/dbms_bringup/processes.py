@@ -30,6 +30,11 @@ class Job:
     arguments: tuple[str, ...]
     stage: int
 
+    def command(self) -> list[str]:
+        """Return the command line that runs it as a process that ends with this one."""
+        child = [sys.executable, '-m', 'dbms_bringup.child', str(os.getpid())]
+        return [*child, self.module, *self.arguments]
+
 
 def jobs(nodes: Sequence[NodeSpec], programs: Sequence[ProgramSpec], namespace: str) -> list[Job]:
     """Return the jobs of a graph: the hub is ended last, what plays the pack before it."""
@@ -124,12 +129,11 @@ class Supervisor:
 
     def _spawn(self, child: _Child) -> None:
         job = child.job
-        words = [sys.executable, '-m', 'dbms_bringup.child', str(os.getpid()), job.module]
         path = self._log / f'{job.name}.log'
         mode = 'wb' if child.started == 0.0 else 'ab'
         with path.open(mode) as log:
             child.process = subprocess.Popen(
-                [*words, *job.arguments],
+                job.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

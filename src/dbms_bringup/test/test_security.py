@@ -26,7 +26,7 @@ MONITORED = {f'/{OWN}/modules/*/cells', f'/{OWN}/strings/*/measurement'}  # once
 def allowed(text):
     """Return {enclave: {(kind, qualifier): names}}, names absolute as SROS2 makes them."""
     found = {}
-    # The names of elements since Foxy; `contexts`, as before it, is refused.
+    # The names that SROS2 takes since Foxy; it refuses a policy with others.
     for enclave in ElementTree.fromstring(text.encode()).findall('enclaves/enclave'):
         rules = found.setdefault(enclave.get('path'), {})
         for profile in enclave.findall('profiles/profile'):
